@@ -1,0 +1,51 @@
+# Every target makes what it lacks. `make help` lists them.
+SHELL := /bin/bash
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+CLUSTER := PYTHONPATH=hack $(PY) -m kerasjob_cluster
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-local lint generate lock cluster-up cluster-down cluster-status benchmark soak
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## make .venv with all that development needs
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@hack/setup.sh
+	@touch $@
+
+demo: $(STAMP) ## train the main example on this machine: two workers, then one, and compare
+	@examples/mnist/demo.sh
+
+test: $(STAMP) ## everything that must hold (root on Debian or Ubuntu: it starts a real cluster)
+	@hack/test.sh all
+
+test-local: $(STAMP) ## the tests that need neither root nor a cluster
+	@hack/test.sh local
+
+lint: $(STAMP) ## ruff, mypy, import-linter, generated files
+	@hack/test.sh lint
+
+generate: $(STAMP) ## write the CRD from the typed spec
+	@$(PY) -m kerasjob_api.crd > manifests/crd/kerasjobs.yaml
+
+lock: $(STAMP) ## lock the Python requirements
+	@hack/lock.sh
+
+cluster-up: $(STAMP) ## a real Kubernetes with two nodes, S3, Prometheus and the operator on this machine
+	@$(CLUSTER) up
+
+cluster-down: $(STAMP) ## take all of it away
+	@$(CLUSTER) down
+
+cluster-status: $(STAMP) ## what of it runs
+	@$(CLUSTER) status
+
+benchmark: $(STAMP) ## time from apply to the first step, split into its parts (needs the cluster)
+	@$(PY) benchmarks/first_step.py
+
+soak: $(STAMP) ## the simulation for longer
+	@HYPOTHESIS_PROFILE=soak $(PYTEST) tests/simulation

@@ -1,0 +1,225 @@
+"""`spec` of a KerasJob, typed. The one source: the CRD is generated from it, the client reads files with it.
+
+A field's description is what `kubectl explain` shows. Nothing here does I/O. The agent never imports this module
+(pydantic costs start-up time): it gets a resolved `wire.WorkerConfig`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
+
+from kerasjob_api.constants import SOURCE_MAX_BYTES
+
+# A URI of a store: S3, or a directory (a mounted volume, or the local runner's).
+STORE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*|/.*)$"
+ABSOLUTE_PATH = r"^/[^\x00]*$"
+NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+
+# Objects of core/v1 whose schema is Kubernetes's own: kept whole here, checked by the API server when the pod is made.
+CoreObject = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+Quantity = Annotated[str | int, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+
+
+def rule(expression: str, message: str, **extra: str) -> JsonDict:
+    """One CEL rule of the CRD."""
+    return {"rule": expression, "message": message, **extra}
+
+
+class Model(BaseModel):
+    """camelCase outside, snake_case inside; frozen; an unknown field is an error."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Code(Model):
+    """Where the program's files come from; they are copied to the working directory, which is on `sys.path`."""
+
+    config_map: str = Field(
+        pattern=NAME,
+        max_length=253,
+        description="Name of a ConfigMap in the job's namespace whose keys are the program's files.",
+    )
+
+
+class Program(Model):
+    """The Keras program, written as for one machine. Exactly one of script, module and source."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "[has(self.script), has(self.module), has(self.source)].filter(x, x).size() == 1",
+                    "exactly one of program.script, program.module and program.source must be given",
+                )
+            ]
+        }
+    )
+
+    script: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="A file: absolute in the image, or relative to the code.",
+    )
+    module: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$",
+        max_length=255,
+        description="A module, run as `python -m` does.",
+    )
+    source: str | None = Field(
+        default=None, min_length=1, max_length=SOURCE_MAX_BYTES, description="The program itself."
+    )
+    args: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
+        default=(), max_length=256, description="Arguments of the program (`sys.argv[1:]`)."
+    )
+    code: Code | None = Field(default=None, description="Where the program's files come from.")
+
+
+class S3(Model):
+    """How to reach S3."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s]+$",
+        max_length=2048,
+        description="URL of an S3 server; AWS where not given.",
+    )
+    region: str | None = Field(default=None, max_length=64, description="Region; the server's default where not given.")
+    secret_name: str | None = Field(
+        default=None,
+        pattern=NAME,
+        max_length=253,
+        description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optionally, AWS_SESSION_TOKEN. "
+        "Where not given, the pod's own identity is used.",
+    )
+
+
+class Storage(Model):
+    """The store that `s3://` URIs of this job mean."""
+
+    s3: S3 = Field(default=S3(), description="How to reach S3.")
+
+
+class Data(Model):
+    """Data that is brought to every worker before the program starts."""
+
+    uri: str = Field(pattern=STORE_URI, max_length=2048, description="An object, or a prefix that ends with `/`.")
+    path: str = Field(pattern=ABSOLUTE_PATH, max_length=4096, description="Where it is put in the pod.")
+
+
+class Keep(Model):
+    """Which checkpoints stay."""
+
+    last: int = Field(default=3, ge=1, le=1000, description="How many of the newest stay.")
+
+
+class Checkpoint(Model):
+    """Where and how often state is saved."""
+
+    uri: str = Field(pattern=STORE_URI, max_length=2048, description="State lives under `uri/<job uid>/`.")
+    every_epochs: int = Field(default=1, ge=1, le=1_000_000, description="Save at the end of each n-th epoch.")
+    keep: Keep = Field(default=Keep(), description="Which checkpoints stay.")
+
+
+class FailurePolicy(Model):
+    """What a job does about failures. Disruptions (drain, preemption, node loss) never count against it."""
+
+    max_restarts: int = Field(default=3, ge=0, le=1_000_000, description="How many times a lost worker is replaced.")
+
+
+class Resources(Model):
+    """Resources of the trainer container, as in core/v1."""
+
+    limits: dict[str, Quantity] = Field(default={}, max_length=64, description="Limits of the container.")
+    requests: dict[str, Quantity] = Field(default={}, max_length=64, description="Requests of the container.")
+
+
+IMMUTABLE = [
+    "workers",
+    "image",
+    "program",
+    "storage",
+    "data",
+    "checkpoint",
+    "seed",
+]
+
+
+class KerasJobSpec(Model):
+    """What the user wants."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+                    f"spec.{name} cannot change after the job was created; create a new job",
+                    fieldPath=f".{name}",
+                )
+                for name in IMMUTABLE
+            ]
+        }
+    )
+
+    workers: int = Field(default=1, ge=1, le=1024, description="Number of worker pods.")
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="Image of the worker pods; the operator's default where not given.",
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="As in core/v1."
+    )
+    program: Program = Field(description="The Keras program. Exactly one of script, module and source.")
+    resources: Resources = Field(default=Resources(), description="Resources of the trainer container.")
+    storage: Storage = Field(default=Storage(), description="The store that s3:// URIs of this job mean.")
+    data: tuple[Data, ...] = Field(default=(), max_length=64, description="Data staged before the program starts.")
+    checkpoint: Checkpoint | None = Field(default=None, description="Where and how often state is saved.")
+    failure_policy: FailurePolicy = Field(default=FailurePolicy(), description="What the job does about failures.")
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of all random streams; drawn once and kept in status where not given.",
+    )
+    startup_timeout_seconds: int = Field(
+        default=600,
+        ge=1,
+        le=864_000,
+        description="How long workers may take to be ready before the job fails.",
+    )
+    stall_timeout_seconds: int = Field(
+        default=600,
+        ge=10,
+        le=864_000,
+        description="How long training may go without a step before it is restarted.",
+    )
+    termination_grace_period_seconds: int = Field(
+        default=120,
+        ge=0,
+        le=86_400,
+        description="How long a worker may take to save and end when it is told to stop.",
+    )
+    env: tuple[CoreObject, ...] = Field(default=(), max_length=256, description="Environment, as in core/v1.")
+    env_from: tuple[CoreObject, ...] = Field(
+        default=(), max_length=64, description="Environment sources, as in core/v1."
+    )
+    volumes: tuple[CoreObject, ...] = Field(default=(), max_length=64, description="Volumes, as in core/v1.")
+    volume_mounts: tuple[CoreObject, ...] = Field(
+        default=(), max_length=64, description="Volume mounts, as in core/v1."
+    )
+    image_pull_secrets: tuple[CoreObject, ...] = Field(default=(), max_length=16, description="As in core/v1.")
+    service_account_name: str | None = Field(
+        default=None, max_length=253, description="As in core/v1; no token is mounted."
+    )
+    node_selector: dict[str, str] = Field(default={}, max_length=64, description="As in core/v1.")
+    tolerations: tuple[CoreObject, ...] = Field(default=(), max_length=64, description="As in core/v1.")
+    pod_template: CoreObject | None = Field(
+        default=None, description="Overlay on the generated pod: metadata and spec; lists merge by name."
+    )

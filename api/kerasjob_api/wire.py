@@ -1,0 +1,259 @@
+"""What travels between operator, agent and trainer as JSON: the ring, the worker report, the failure record.
+
+Plain dataclasses: the agent imports this at start and must be up in a fraction of a second. Reading is lenient
+(unknown fields are ignored) because an operator of one version meets agents of another; writing is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from kerasjob_api.constants import AGENT_PORT, AGENT_PROTOCOL, TERMINATION_MESSAGE_MAX_BYTES
+
+T = TypeVar("T")
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)
+
+
+def to_wire(value: Any) -> Any:
+    """A dataclass as JSON-ready data with camelCase keys."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {_camel(f.name): to_wire(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [to_wire(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_wire(item) for key, item in value.items()}
+    return value
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin = get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (inner,) = [arg for arg in get_args(hint) if arg is not type(None)]
+        return _convert(inner, value, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{path}: expected a list, got {value!r}")
+        (item_hint, _ellipsis) = get_args(hint)
+        return tuple(_convert(item_hint, item, f"{path}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_wire(hint, value, path)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and hint in (str, int, float, bool) and type(value) is not hint:
+        raise ValueError(f"{path}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def from_wire(cls: type[T], data: Any, path: str = "") -> T:
+    """Reads a dataclass from parsed JSON. Unknown keys are ignored. Raises ValueError that names the field."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{path or cls.__name__}: expected an object, got {data!r:.80}")
+    hints = get_type_hints(cls)
+    known: dict[str, Any] = {}
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        key = _camel(f.name)
+        where = f"{path}.{key}".lstrip(".")
+        if key in data:
+            known[f.name] = _convert(hints[f.name], data[key], where)
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{where}: missing")
+    return cls(**known)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One worker of a ring. Its rank is its index in `Ring.members`."""
+
+    slot: int
+    incarnation: int
+    host: str
+    agent_port: int
+    port: int  # TensorFlow's server
+
+
+@dataclass(frozen=True)
+class Ring:
+    """One agreed membership, granted by the operator."""
+
+    job: str  # uid
+    revision: int
+    members: tuple[Member, ...]
+    protocol: int = AGENT_PROTOCOL
+
+    def rank_of(self, slot: int, incarnation: int) -> int | None:
+        """The rank of a worker, or None where it is no member."""
+        for rank, member in enumerate(self.members):
+            if (member.slot, member.incarnation) == (slot, incarnation):
+                return rank
+        return None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named value as text: NaN and infinity are no JSON numbers."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that stops a worker from going on and may still heal."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TrainerExit:
+    """How the trainer of a ring revision ended. Exactly one of code and signal is given."""
+
+    revision: int
+    code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands. `step` counts from the start of the epoch, `total_step` over the whole program."""
+
+    call: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int | None = None
+    percent: float | None = None
+    eta_seconds: float | None = None
+    samples_per_second: float | None = None
+    metrics: tuple[Metric, ...] = ()
+    updated_at: str = ""
+    total_step: int = 0
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """The newest committed checkpoint."""
+
+    uri: str
+    step: int
+    saved_at: str
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """Why a worker ended, as its termination message says it."""
+
+    reason: str
+    message: str = ""
+    exception_type: str | None = None
+    file: str | None = None
+    line: int | None = None
+    worker: int | None = None
+    step: int | None = None
+    # Of a leader that is done: its last word, since nobody may have asked it before it ended.
+    progress: Progress | None = None
+    checkpoint: CheckpointRef | None = None
+
+    def to_message(self) -> str:
+        """The termination message: JSON of at most 4 KiB; the text is cut, never the structure."""
+        record = self
+        while True:
+            text = json.dumps(to_wire(record), ensure_ascii=False)
+            excess = len(text.encode()) - TERMINATION_MESSAGE_MAX_BYTES
+            if excess <= 0:
+                return text
+            keep = max(0, len(record.message) - max(excess // 4, 16) - 1)
+            record = dataclasses.replace(record, message=record.message[:keep] + "…")
+
+    @classmethod
+    def from_message(cls, text: str | None) -> FailureRecord | None:
+        """Reads a termination message; None where it is not one of ours."""
+        if not text:
+            return None
+        try:
+            return from_wire(cls, json.loads(text))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """What an agent says of itself (`GET /v1/status`)."""
+
+    slot: int
+    incarnation: int
+    revision: int
+    state: str
+    problem: Problem | None = None
+    trainer_exit: TrainerExit | None = None
+    progress: Progress | None = None
+    checkpoint: CheckpointRef | None = None
+    protocol: int = AGENT_PROTOCOL
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """How to reach S3. Keys come from the mounted secret or boto3's own chain."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    secret_name: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Data to be brought to `path` before the program starts."""
+
+    uri: str
+    path: str
+
+
+@dataclass(frozen=True)
+class ProgramConfig:
+    """Exactly one of script, module and source."""
+
+    script: str | None = None
+    module: str | None = None
+    source: str | None = None
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Where checkpoints go and how many stay."""
+
+    uri: str
+    keep_last: int = 3
+    every_epochs: int = 1
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """`worker.json`: all that a worker needs to know of its job; the same for every worker."""
+
+    namespace: str
+    name: str
+    uid: str
+    workers: int
+    seed: int
+    program: ProgramConfig
+    data: tuple[DataSource, ...] = ()
+    s3: S3Access = field(default_factory=S3Access)
+    checkpoint: CheckpointConfig | None = None
+    startup_timeout_seconds: int = 600
+    stall_timeout_seconds: int = 600
+    protocol: int = AGENT_PROTOCOL
+    agent_port: int = AGENT_PORT

@@ -1,0 +1,54 @@
+"""What to do about one job: pure, from what is there and the time.
+
+Read it top to bottom: each line is a sentence of the resource's life. Policies are in `policies/`, one file each.
+"""
+
+from __future__ import annotations
+
+from kerasjob_core.conditions import is_finished
+from kerasjob_core.draft import Draft
+from kerasjob_core.observed import Observed
+from kerasjob_core.plan import Plan
+from kerasjob_core.policies import (
+    cleanup,
+    failure,
+    invalid,
+    pin,
+    progress,
+    recovery,
+    ring,
+    startup,
+    success,
+    workers,
+)
+from kerasjob_core.settings import Settings
+
+DEFAULT_SETTINGS = Settings()
+
+
+def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS) -> Plan:
+    """The plan of this pass. `now`: seconds since the epoch. No I/O, no clock, no randomness."""
+    if observed.job.deleting:
+        return Plan()
+    if is_finished(observed.job.status):
+        return cleanup.after_end(observed)
+    if observed.job.spec is None:
+        return invalid.refuse(observed, now)
+
+    draft = Draft(observed, now, settings)
+    invalid.clear(draft)
+    pin.at_first_sight(draft)
+    progress.report(draft)
+    if success.reached(draft) or failure.is_final(draft):
+        return draft.finish()
+    recovery.count_losses(draft)
+    if failure.restarts_exhausted(draft):
+        return draft.finish()
+    startup.report_problems(draft)
+    if startup.took_too_long(draft):
+        return draft.finish()
+    ring.form(draft)
+    workers.create_missing(draft)
+    ring.push(draft)
+    ring.report(draft)
+    return draft.finish()

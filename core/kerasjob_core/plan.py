@@ -1,0 +1,74 @@
+"""What `decide` answers: frozen data, compared with `==` in tests, carried out by `apply`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kerasjob_api.status import KerasJobStatus
+from kerasjob_api.wire import Ring
+from kerasjob_core.observed import Endpoint
+
+
+@dataclass(frozen=True)
+class EnsureBase:
+    """Make what the pods need: service, network policy, token secret, the pinned plan. Idempotent."""
+
+    image: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class CreateWorker:
+    """Make the pod of one incarnation of a slot. Idempotent: its name says both."""
+
+    slot: int
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class DeleteWorker:
+    """Delete a pod; the uid is a precondition."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class ConfirmAbsent:
+    """Read once, directly, whether a pod is really gone before its loss is believed."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PushRing:
+    """Give the ring to one worker's agent."""
+
+    worker: str
+    endpoint: Endpoint
+    ring: Ring
+
+
+Action = EnsureBase | CreateWorker | DeleteWorker | ConfirmAbsent | PushRing
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes Event, sent only after the status was written."""
+
+    type: str  # Normal | Warning
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one pass does: the status first, then events, then actions.
+
+    status: None where it is unchanged. requeue_after: seconds until the job must be looked at again, events apart.
+    """
+
+    status: KerasJobStatus | None = None
+    events: tuple[Event, ...] = ()
+    actions: tuple[Action, ...] = field(default=())
+    requeue_after: float | None = None

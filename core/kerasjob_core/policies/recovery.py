@@ -1,0 +1,164 @@
+"""A lost worker: counted once, replaced under a new incarnation (or its trainer forked again in place).
+
+What the evidence says, and whose budget it uses:
+
+| evidence | class |
+|---|---|
+| deletion time stamp, DisruptionTarget condition | disruption |
+| confirmed absence without evidence | disruption |
+| container ended by a signal, OOM, a cluster or store fault, "preempted" without evidence | restart |
+| trainer ended by a signal or stalled, agent alive | restart, in place |
+| all trainers lost their peers and nobody is to blame | restart, in place |
+
+At most one is counted per ring revision: when one worker goes, others follow because of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kerasjob_api.constants import ConditionType, Reason, WorkerState
+from kerasjob_api.exit_codes import ExitCode
+from kerasjob_api.names import pod_name
+from kerasjob_api.status import FailureStatus, RingStatus, SlotStatus
+from kerasjob_core.draft import Draft
+from kerasjob_core.observed import PodPhase, Worker
+from kerasjob_core.plan import ConfirmAbsent
+from kerasjob_core.policies.failure import describe
+from kerasjob_core.policies.ring import is_member
+from kerasjob_core.times import to_rfc3339
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One worker that is no longer what the ring counts on."""
+
+    slot: int
+    failure: FailureStatus
+    is_disruption: bool
+    replace: bool  # the pod is gone; False: only its trainer
+    was_member: bool
+
+
+def count_losses(draft: Draft) -> None:
+    """Counts what was lost since the last pass and gives each lost slot its next incarnation."""
+    losses = [loss for slot in range(draft.spec.workers) if (loss := _loss_of(draft, slot)) is not None]
+    if not any(loss.replace for loss in losses):
+        losses += _trainers_lost(draft)
+    if not losses:
+        return
+    _bump(draft, [loss.slot for loss in losses if loss.replace])
+    ring = draft.status.ring
+    counts_in_ring = ring is not None and not ring.broken
+    for loss in losses:
+        if loss.was_member and not counts_in_ring:
+            continue  # it followed a loss that was counted
+        if loss.was_member:
+            counts_in_ring = False
+        _count(draft, loss)
+    if ring is not None and not ring.broken and any(loss.was_member for loss in losses):
+        _break(draft, ring)
+
+
+def _loss_of(draft: Draft, slot: int) -> Loss | None:
+    status, observed = draft.status, draft.observed
+    incarnation = status.incarnation_of(slot)
+    worker = observed.current(slot)
+    member = is_member(status, slot, incarnation)
+    if worker is None:
+        return _vanished(draft, slot, incarnation) if member else None
+    if worker.phase is PodPhase.SUCCEEDED and not (status.ring is not None and status.ring.broken and member):
+        return None  # done for itself; the leader's word ends the job
+    if not worker.has_ended and not worker.deleting:
+        return None
+    return Loss(
+        slot,
+        describe(worker, draft.now),
+        bool(worker.deleting or worker.disruption),
+        replace=True,
+        was_member=member,
+    )
+
+
+def _vanished(draft: Draft, slot: int, incarnation: int) -> Loss | None:
+    name = pod_name(draft.observed.job.ref.name, slot, incarnation)
+    if name not in draft.observed.confirmed_absent:
+        draft.actions.append(ConfirmAbsent(name))
+        return None
+    failure = FailureStatus(
+        worker=slot,
+        pod=name,
+        reason=Reason.WORKER_DISRUPTED,
+        message="the pod is gone and left no trace",
+        time=to_rfc3339(draft.now),
+    )
+    return Loss(slot, failure, is_disruption=True, replace=True, was_member=True)
+
+
+def _trainers_lost(draft: Draft) -> list[Loss]:
+    """Losses of trainers whose agents live on."""
+    ring = draft.status.ring
+    if ring is None or ring.broken:
+        return []
+    lost = [w for m in ring.members if (w := draft.observed.current(m.slot)) is not None and _trainer_is_lost(w, ring)]
+    culprits = [w for w in lost if not _lost_its_peers(w)]
+    if not culprits and len(lost) < len(ring.members):
+        return []  # who is to blame will show
+    return [
+        Loss(w.slot, _trainer_failure(w, draft.now), is_disruption=False, replace=False, was_member=True)
+        for w in culprits or lost[:1]
+    ]
+
+
+def _trainer_is_lost(worker: Worker, ring: RingStatus) -> bool:
+    report = worker.report
+    return report is not None and report.revision == ring.revision and report.state == WorkerState.LOST
+
+
+def _lost_its_peers(worker: Worker) -> bool:
+    exit_ = worker.report.trainer_exit if worker.report is not None else None
+    return exit_ is not None and exit_.signal is None and exit_.code == ExitCode.CLUSTER_FAULT
+
+
+def _trainer_failure(worker: Worker, now: float) -> FailureStatus:
+    exit_ = worker.report.trainer_exit if worker.report is not None else None
+    reason, message = Reason.WORKER_LOST, "the trainer is gone"
+    if exit_ is not None and exit_.signal is not None:
+        reason, message = Reason.TRAINER_KILLED, f"the trainer was killed by signal {exit_.signal}"
+    elif exit_ is not None:
+        reason = Reason.STALLED if exit_.code == ExitCode.STALLED else Reason.CLUSTER_FAULT
+        message = exit_.message or f"the trainer ended with code {exit_.code}"
+    return FailureStatus(
+        worker=worker.slot,
+        pod=worker.name,
+        node=worker.node,
+        exit_code=exit_.code if exit_ is not None else None,
+        signal=exit_.signal if exit_ is not None else None,
+        reason=reason,
+        message=message,
+        time=to_rfc3339(now),
+    )
+
+
+def _bump(draft: Draft, slots: list[int]) -> None:
+    if not slots:
+        return
+    incarnations = {entry.slot: entry.incarnation for entry in draft.status.slots}
+    for slot in slots:
+        incarnations[slot] = incarnations.get(slot, 0) + 1
+    draft.set(slots=tuple(SlotStatus(slot=s, incarnation=n) for s, n in sorted(incarnations.items())))
+
+
+def _count(draft: Draft, loss: Loss) -> None:
+    key = "disruptions" if loss.is_disruption else "restarts"
+    draft.set(**{key: getattr(draft.status, key) + 1}, last_failure=loss.failure)
+    draft.event(
+        "Warning",
+        Reason(loss.failure.reason),
+        f"worker {loss.slot} ({loss.failure.pod}): {loss.failure.message}",
+    )
+
+
+def _break(draft: Draft, ring: RingStatus) -> None:
+    draft.set(ring=ring.model_copy(update={"broken": True}), waiting_since=to_rfc3339(draft.now))
+    draft.condition(ConditionType.READY, False, Reason.WORKER_LOST, "a worker was lost; the ring will form again")

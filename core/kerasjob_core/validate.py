@@ -1,0 +1,81 @@
+"""A KerasJob's spec from untyped data: all faults at once, each with its path, what was given, what is allowed.
+
+Called by the operator's store and by the client before it does anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from kerasjob_api.spec import KerasJobSpec
+from kerasjob_core.pod_template import template_faults
+
+
+def parse_spec(data: Any) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
+    """The typed spec, or None and what is wrong with it."""
+    try:
+        spec = KerasJobSpec.model_validate(data)
+    except ValidationError as error:
+        return None, tuple(_sentence(dict(item)) for item in error.errors())
+    faults = tuple(_beyond_schema(spec))
+    return (None, faults) if faults else (spec, ())
+
+
+def _beyond_schema(spec: KerasJobSpec) -> list[str]:
+    program = spec.program
+    given = [name for name in ("script", "module", "source") if getattr(program, name) is not None]
+    faults = []
+    if len(given) != 1:
+        faults.append(
+            "spec.program: exactly one of script, module and source must be given, got "
+            + (" and ".join(given) if given else "none")
+        )
+    if spec.pod_template is not None:
+        faults += template_faults(spec.pod_template)
+    return faults
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    path = "spec"
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    location = tuple(part for part in error["loc"] if part not in ("str", "int"))
+    path = _path(location)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}" if known else ""
+        return f"{path}: unknown field{hint}"
+    if error["type"] == "missing":
+        return f"{path}: required, but not given"
+    return f"{path}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r:.80}"
+
+
+def _fields_at(location: tuple[str | int, ...]) -> list[str]:
+    """Names of the fields that the model at a location has."""
+    model: type[BaseModel] = KerasJobSpec
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = next((f for f in model.model_fields.values() if f.alias == part), None)
+        found = _model_in(field.annotation) if field is not None else None
+        if found is None:
+            return []
+        model = found
+    return [str(field.alias) for field in model.model_fields.values()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None

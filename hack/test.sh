@@ -1,0 +1,32 @@
+#!/bin/bash
+# The tests, fast ones first. `hack/test.sh lint | local | all`; `make test` and the CI call it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+
+say() { printf '\n== %s (%s)\n' "$1" "$(date +%H:%M:%S)"; }
+
+lint() {
+  say "lint"
+  ruff check .
+  ruff format --check .
+  mypy
+  lint-imports
+}
+unit() { say "unit and simulation"; pytest -q tests/unit tests/contract tests/simulation; }
+trainer() { say "trainer"; pytest -q tests/trainer; }
+local_runs() { say "local runs"; pytest -q tests/local; }
+integration() { say "integration: a real API server"; pytest -q tests/integration; }
+cluster() { say "cluster: real nodes, images, S3, Prometheus"; pytest -q tests/cluster; }
+
+case "${1:-all}" in
+  lint) lint ;;
+  local) lint; unit; trainer; local_runs ;;
+  all)
+    if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
+      echo "make test starts a real cluster and must be root on Linux; make test-local runs all that need not." >&2; exit 2
+    fi
+    lint; unit; trainer; local_runs; integration; cluster ;;
+  *) echo "usage: hack/test.sh lint | local | all" >&2; exit 2 ;;
+esac
+say "all passed"
