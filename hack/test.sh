@@ -17,7 +17,15 @@ unit() { say "unit and simulation"; pytest -q tests/unit tests/contract tests/si
 trainer() { say "trainer"; pytest -q tests/trainer; }
 local_runs() { say "local runs"; pytest -q tests/local; }
 integration() { say "integration: a real API server"; pytest -q tests/integration; }
-cluster() { say "cluster: real nodes, images, S3, Prometheus"; pytest -q tests/cluster; }
+cluster() {
+  say "cluster: real nodes, images, S3, Prometheus"
+  export PYTHONPATH=hack
+  trap 'python -m kerasjob_cluster down' EXIT # also when a test failed: nothing of it stays on the machine
+  python -m kerasjob_cluster up
+  pytest -q tests/cluster
+  trap - EXIT
+  python -m kerasjob_cluster down # fails where it left anything
+}
 
 case "${1:-all}" in
   lint) lint ;;
