@@ -1,0 +1,71 @@
+"""Starts the operator: `python -m kerasjob_operator`. A table of contents; the parts are in their modules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+import kopf
+
+from kerasjob_operator import handlers, health, key
+from kerasjob_operator.agents import Agents
+from kerasjob_operator.api_client import KubernetesApi
+from kerasjob_operator.kubernetes_cluster import KubernetesCluster
+from kerasjob_operator.loop import Loop
+from kerasjob_operator.metrics import REGISTRY, JobCollector
+from kerasjob_operator.poller import Poller
+from kerasjob_operator.queue import WorkQueue
+from kerasjob_operator.settings import OperatorSettings, from_environment
+from kerasjob_operator.store import Store
+
+
+async def run(settings: OperatorSettings) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    api = await KubernetesApi.connect()
+    agents = Agents(await key.load(api, settings.namespace))
+    queue = WorkQueue()
+    store = Store(settings.default_image, on_change=queue.add)
+    REGISTRY.register(JobCollector(store.jobs))
+    cluster = KubernetesCluster(api, store, agents, settings)
+    loop = Loop(api, cluster, store, queue, settings)
+    poller = Poller(store, agents, settings)
+    tasks = [asyncio.create_task(loop.work(), name=f"worker {n}") for n in range(settings.queue_workers)]
+    tasks.append(asyncio.create_task(loop.resync(), name="resync"))
+    tasks.append(asyncio.create_task(poller.run(), name="poller"))
+    ready = asyncio.Event()
+    server = await health.serve(tasks, queue, loop, ready, settings)
+    try:
+        await kopf.operator(
+            registry=handlers.register(store, settings),
+            settings=handlers.kopf_settings(),
+            standalone=True,
+            clusterwide=not settings.watched,
+            namespaces=settings.watched,
+            ready_flag=ready,
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.cleanup()
+        await agents.close()
+        await api.close()
+
+
+def main() -> None:
+    """Reads the settings, sets up logging, runs."""
+    try:
+        settings = from_environment(os.environ)
+    except ValueError as error:
+        sys.exit(f"kerasjob-operator: {error}")
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""`/healthz`, `/readyz` and `/metrics` of the operator. Healthy means: able to hear and to act."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from kerasjob_operator.loop import Loop
+from kerasjob_operator.metrics import REGISTRY
+from kerasjob_operator.queue import WorkQueue
+from kerasjob_operator.settings import OperatorSettings
+
+OVERDUE_MAX_SECONDS = 120.0
+
+
+def problems(
+    tasks: Sequence[asyncio.Task[None]], queue: WorkQueue, loop: Loop, settings: OperatorSettings
+) -> list[str]:
+    """Why this process should be replaced; empty where it is well."""
+    found = [f"task {task.get_name()} has ended" for task in tasks if task.done()]
+    if (overdue := queue.oldest_overdue_seconds()) > OVERDUE_MAX_SECONDS:
+        found.append(f"a job has waited {overdue:.0f} s for a pass")
+    if (age := time.monotonic() - loop.last_resync) > 3 * settings.resync_seconds + 60:
+        found.append(f"nothing was listed for {age:.0f} s")
+    return found
+
+
+async def serve(
+    tasks: Sequence[asyncio.Task[None]],
+    queue: WorkQueue,
+    loop: Loop,
+    ready: asyncio.Event,
+    settings: OperatorSettings,
+) -> web.AppRunner:
+    """Starts the server."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        found = problems(tasks, queue, loop, settings)
+        return web.Response(text="; ".join(found) or "ok", status=503 if found else 200)
+
+    async def readyz(_request: web.Request) -> web.Response:
+        return web.Response(text="ok" if ready.is_set() else "starting", status=200 if ready.is_set() else 503)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", settings.port).start()
+    return runner

@@ -1,0 +1,49 @@
+"""Strategic merge of `spec.podTemplate` onto the generated pod. Pure.
+
+Maps merge; a null deletes; scalars replace. Lists named in MERGE_KEYS merge by that key, in the order of the generated
+pod, new entries after; APPENDED lists are appended; every other list is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "volumeMounts": "mountPath",
+    "imagePullSecrets": "name",
+    "ports": "containerPort",
+    "hostAliases": "ip",
+    "topologySpreadConstraints": "topologyKey",
+}
+APPENDED = ("tolerations", "envFrom", "readinessGates")
+
+
+def merge(base: Any, patch: Any, name: str = "") -> Any:
+    """The base with the patch laid over it. Neither is changed."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        merged = dict(base)
+        for key, value in patch.items():
+            if value is None:
+                merged.pop(key, None)
+            else:
+                merged[key] = merge(merged[key], value, key) if key in merged else value
+        return merged
+    if isinstance(base, list) and isinstance(patch, list):
+        if name in APPENDED:
+            return [*base, *patch]
+        if name in MERGE_KEYS:
+            return _merge_by(MERGE_KEYS[name], base, patch)
+    return patch
+
+
+def _merge_by(key: str, base: list[Any], patch: list[Any]) -> list[Any]:
+    patches = {item[key]: item for item in patch if isinstance(item, dict) and key in item}
+    merged = [merge(item, patches.pop(item[key], {})) if item.get(key) in patches else item for item in base]
+    return [
+        *merged,
+        *(item for item in patch if not isinstance(item, dict) or item.get(key) in patches or key not in item),
+    ]

@@ -1,0 +1,231 @@
+"""The objects of a job, as data. Pure: the same job gives the same objects. Used by the body."""
+
+from __future__ import annotations
+
+import copy
+import json
+import posixpath
+from typing import Any
+
+from kerasjob_api import constants as c
+from kerasjob_api import names
+from kerasjob_api.constants import Label
+from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.wire import to_wire
+from kerasjob_core.observed import JobRef
+from kerasjob_core.worker_config import worker_config
+from kerasjob_operator.overlay import merge
+
+USER = 1000
+SHM_BYTES = "1Gi"
+CONFIG_FILE = "worker.json"
+POD_FILE = "pod.json"
+
+
+def labels(ref: JobRef) -> dict[str, str]:
+    """On every object of the job."""
+    return {Label.JOB: ref.name, Label.JOB_UID: ref.uid, Label.MANAGED_BY: Label.MANAGED_BY_VALUE}
+
+
+def metadata(ref: JobRef, name: str) -> dict[str, Any]:
+    """Names an object and gives it to the job: deleting the job deletes it."""
+    owner = {
+        "apiVersion": c.API_VERSION,
+        "kind": c.KIND,
+        "name": ref.name,
+        "uid": ref.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,  # true would need the right to set the owner's finalizers
+    }
+    return {"name": name, "namespace": ref.namespace, "labels": labels(ref), "ownerReferences": [owner]}
+
+
+def service(ref: JobRef) -> dict[str, Any]:
+    """The headless service: a name for each worker, before it is ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(ref, names.service_name(ref.name)),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {Label.JOB: ref.name, Label.JOB_UID: ref.uid},
+            "ports": [{"name": "agent", "port": c.AGENT_PORT, "targetPort": c.AGENT_PORT}],
+        },
+    }
+
+
+def network_policy(ref: JobRef, operator_namespace: str, monitoring_namespace: str) -> dict[str, Any]:
+    """TensorFlow's servers authenticate nobody: only workers of the job reach them; the agent also the operator and
+    the monitoring.
+    """
+    same_job = {"podSelector": {"matchLabels": {Label.JOB: ref.name, Label.JOB_UID: ref.uid}}}
+    by_name = "kubernetes.io/metadata.name"
+    others = [
+        {"namespaceSelector": {"matchLabels": {by_name: namespace}}}
+        for namespace in dict.fromkeys((operator_namespace, monitoring_namespace))
+    ]
+    agent = {"protocol": "TCP", "port": c.AGENT_PORT}
+    ring = {"protocol": "TCP", "port": c.TF_PORT_BASE, "endPort": c.TF_PORT_BASE + c.TF_PORT_SPAN - 1}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(ref, ref.name),
+        "spec": {
+            "podSelector": same_job["podSelector"],
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [same_job], "ports": [agent, ring]}, {"from": others, "ports": [agent]}],
+        },
+    }
+
+
+def token_secret(ref: JobRef, token: str) -> dict[str, Any]:
+    """The job's token, by which agents know the operator."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(ref, names.secret_name(ref.name)),
+        "type": "Opaque",
+        "stringData": {c.TOKEN_KEY: token},
+    }
+
+
+def plan(ref: JobRef, spec: KerasJobSpec, image: str, seed: int) -> dict[str, Any]:
+    """What the job is started with, pinned: the workers' configuration and the pod."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(ref, names.plan_name(ref.name)),
+        "immutable": True,
+        "data": {
+            CONFIG_FILE: json.dumps(to_wire(worker_config(ref, spec, seed)), indent=1),
+            POD_FILE: json.dumps(pod_template(ref, spec, image), indent=1),
+        },
+    }
+
+
+def pod(ref: JobRef, template: dict[str, Any], slot: int, incarnation: int) -> dict[str, Any]:
+    """The pod of one incarnation, from the pinned template."""
+    name = names.pod_name(ref.name, slot, incarnation)
+    body = copy.deepcopy(template)
+    extra = body.get("metadata") or {}
+    body["metadata"] = metadata(ref, name)
+    body["metadata"]["annotations"] = extra.get("annotations") or {}
+    body["metadata"]["labels"] = {
+        **(extra.get("labels") or {}),
+        **labels(ref),
+        Label.SLOT: str(slot),
+        Label.INCARNATION: str(incarnation),
+    }
+    body["spec"] |= {"hostname": name, "subdomain": names.service_name(ref.name)}
+    for container in body["spec"]["containers"]:
+        if container["name"] == c.CONTAINER_NAME:
+            container["env"] += [
+                {"name": "KERASJOB_SLOT", "value": str(slot)},
+                {"name": "KERASJOB_INCARNATION", "value": str(incarnation)},
+            ]
+    return body
+
+
+def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
+    """The pod but for slot and incarnation: restricted by default, the user's overlay on top."""
+    volumes, mounts = _volumes(ref, spec)
+    container: dict[str, Any] = {
+        "name": c.CONTAINER_NAME,
+        "image": image,
+        "command": ["python", "-m", "kerasjob_trainer.agent"],
+        "env": [*_environment(), *spec.env],
+        "envFrom": list(spec.env_from),
+        "ports": [{"name": "agent", "containerPort": c.AGENT_PORT}],
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": c.AGENT_PORT},
+            "periodSeconds": 1,
+            "failureThreshold": 1,
+        },
+        "resources": {key: value for key, value in spec.resources.model_dump().items() if value},
+        "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    if spec.image_pull_policy is not None:
+        container["imagePullPolicy"] = spec.image_pull_policy
+    pod_spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": volumes,
+        "imagePullSecrets": list(spec.image_pull_secrets),
+        "nodeSelector": dict(spec.node_selector),
+        "tolerations": list(spec.tolerations),
+    }
+    if spec.service_account_name is not None:
+        pod_spec["serviceAccountName"] = spec.service_account_name
+    scrape = {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(c.AGENT_PORT),
+        "prometheus.io/path": "/metrics",
+    }
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": scrape}, "spec": pod_spec}
+    merged: dict[str, Any] = merge(body, spec.pod_template or {})
+    return merged
+
+
+def _environment() -> list[dict[str, Any]]:
+    return [
+        {"name": "KERASJOB_CONFIG", "value": f"{c.CONFIG_DIR}/{CONFIG_FILE}"},
+        {"name": "KERASJOB_CODE_DIR", "value": c.CODE_DIR},
+        {"name": "KERASJOB_TOKEN_FILE", "value": f"{c.TOKEN_DIR}/{c.TOKEN_KEY}"},
+        {"name": "KERASJOB_S3_DIR", "value": c.S3_DIR},
+        {"name": "KERASJOB_WORK_DIR", "value": c.WORK_DIR},
+        {"name": "KERASJOB_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "HOME", "value": c.WORK_DIR},
+    ]
+
+
+def _volumes(ref: JobRef, spec: KerasJobSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts: ours, then the user's."""
+    # One projected volume: a mount inside another read-only one could not make its directory.
+    sources: list[dict[str, Any]] = [
+        {"configMap": {"name": names.plan_name(ref.name), "items": [{"key": CONFIG_FILE, "path": CONFIG_FILE}]}}
+    ]
+    volumes: list[dict[str, Any]] = [
+        {"name": "kerasjob-config", "projected": {"sources": sources}},
+        {"name": "kerasjob-token", "secret": {"secretName": names.secret_name(ref.name)}},
+        {"name": "kerasjob-work", "emptyDir": {}},
+        {"name": "kerasjob-tmp", "emptyDir": {}},
+        # NCCL and TensorFlow's data pipelines share memory here; the runtime's default of 64 MiB is too small.
+        {"name": "kerasjob-shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_BYTES}},
+    ]
+    mounts: list[dict[str, Any]] = [
+        {"name": "kerasjob-config", "mountPath": c.CONFIG_DIR, "readOnly": True},
+        {"name": "kerasjob-token", "mountPath": c.TOKEN_DIR, "readOnly": True},
+        {"name": "kerasjob-work", "mountPath": c.WORK_DIR},
+        {"name": "kerasjob-tmp", "mountPath": "/tmp"},
+        {"name": "kerasjob-shm", "mountPath": "/dev/shm"},
+    ]
+    if spec.program.code is not None:
+        # Optional, so that the agent can say that it is missing instead of a pod that hangs in ContainerCreating.
+        volumes.append({"name": "kerasjob-code", "configMap": {"name": spec.program.code.config_map, "optional": True}})
+        mounts.append({"name": "kerasjob-code", "mountPath": c.CODE_DIR, "readOnly": True})
+    if spec.storage.s3.secret_name is not None:
+        volumes.append({"name": "kerasjob-s3", "secret": {"secretName": spec.storage.s3.secret_name, "optional": True}})
+        mounts.append({"name": "kerasjob-s3", "mountPath": c.S3_DIR, "readOnly": True})
+    taken = {mount.get("mountPath") for mount in spec.volume_mounts}
+    for index, path in enumerate(dict.fromkeys(posixpath.normpath(item.path) for item in spec.data)):
+        if path in taken or path.startswith((f"{c.WORK_DIR}/", "/tmp/")):
+            continue  # the user's volume, or writable anyway
+        volumes.append({"name": f"kerasjob-data-{index}", "emptyDir": {}})
+        mounts.append({"name": f"kerasjob-data-{index}", "mountPath": path})
+    return [*volumes, *spec.volumes], [*mounts, *spec.volume_mounts]

@@ -1,0 +1,221 @@
+"""What the operator knows, in memory: jobs, workers, agents' reports.
+
+Filled by handlers, resync and the answers to our own writes.
+
+Holds small records, never whole pods. Decides nothing and does no I/O. Everything in it can be had again from the
+cluster: a restarted operator begins with an empty store.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from kerasjob_api.constants import Label
+from kerasjob_api.names import is_job_name
+from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.status import KerasJobStatus
+from kerasjob_api.wire import WorkerReport
+from kerasjob_core.observed import Job, JobRef, Observed, Waiting, Worker
+from kerasjob_core.times import from_rfc3339
+from kerasjob_core.validate import parse_spec
+from kerasjob_operator import pods
+
+Key = tuple[str, str]
+
+
+@dataclass
+class _Pod:
+    worker: Worker
+    job_uid: str
+    version: int
+
+
+@dataclass
+class _Entry:
+    job: Job | None = None
+    version: int = 0
+    base_present: bool = False
+    rejection: Waiting | None = None
+    confirmed_absent: set[str] = field(default_factory=set)
+    pods: dict[str, _Pod] = field(default_factory=dict)
+
+
+class Store:
+    """Jobs by (namespace, name). `on_change` is called with the key of every job about which something new is known."""
+
+    def __init__(self, default_image: str, on_change: Callable[[Key], None] = lambda _key: None) -> None:
+        self._default_image = default_image
+        self._entries: dict[Key, _Entry] = defaultdict(_Entry)
+        self.on_change = on_change
+
+    def observe(self, key: Key) -> Observed | None:
+        """What is known of a job; None where there is no such job."""
+        entry = self._entries.get(key)
+        if entry is None or entry.job is None:
+            return None
+        uid = entry.job.ref.uid
+        return Observed(
+            job=entry.job,
+            workers=tuple(pod.worker for pod in entry.pods.values() if pod.job_uid == uid),
+            base_present=entry.base_present,
+            rejection=entry.rejection,
+            confirmed_absent=frozenset(entry.confirmed_absent),
+            seed=0 if entry.job.status.resolved is not None else secrets.randbelow(2**31),
+            image=self._default_image,
+        )
+
+    def jobs(self) -> list[Job]:
+        """All jobs."""
+        return [entry.job for entry in self._entries.values() if entry.job is not None]
+
+    def workers(self, key: Key) -> list[Worker]:
+        """The workers of a job."""
+        observed = self.observe(key)
+        return list(observed.workers) if observed is not None else []
+
+    def put_job(self, body: dict[str, Any]) -> None:
+        """A KerasJob as the API server has it. Older than what is known: ignored."""
+        metadata = body["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        entry, version = self._entries[key], int(metadata["resourceVersion"])
+        old = entry.job
+        if old is not None and old.ref.uid != metadata["uid"]:
+            entry.base_present, entry.rejection, old = False, None, None
+            entry.confirmed_absent.clear()
+        if old is not None and version <= entry.version:
+            return
+        if old is not None and old.generation != metadata.get("generation", 1):
+            entry.rejection = None  # another spec may be accepted
+        entry.job, entry.version = job_record(body, old), version
+        self.on_change(key)
+
+    def drop_job(self, key: Key, uid: str) -> None:
+        """The job is gone."""
+        entry = self._entries.get(key)
+        if entry is None or entry.job is None or entry.job.ref.uid != uid:
+            return
+        entry.job, entry.base_present, entry.rejection = None, False, None
+        entry.confirmed_absent.clear()
+        self._forget_if_empty(key)
+
+    def put_pod(self, body: dict[str, Any]) -> None:
+        """A pod of ours as the API server has it. Older than what is known: ignored."""
+        key = pod_key(body)
+        if key is None:
+            return
+        metadata = body["metadata"]
+        entry, version = self._entries[key], int(metadata["resourceVersion"])
+        old = entry.pods.get(metadata["name"])
+        if old is not None and old.worker.uid == metadata["uid"] and version <= old.version:
+            return
+        report = old.worker.report if old is not None and old.worker.uid == metadata["uid"] else None
+        record = pods.worker(body, report)
+        if record is None:
+            return
+        entry.pods[record.name] = _Pod(record, metadata["labels"].get(Label.JOB_UID, ""), version)
+        entry.confirmed_absent.discard(record.name)
+        if old is None or old.worker != record:
+            self.on_change(key)
+
+    def drop_pod(self, key: Key, name: str, uid: str) -> None:
+        """A pod is gone."""
+        entry = self._entries.get(key)
+        if entry is None or name not in entry.pods or entry.pods[name].worker.uid != uid:
+            return
+        del entry.pods[name]
+        self._forget_if_empty(key)
+        self.on_change(key)
+
+    def put_report(self, key: Key, pod: str, report: WorkerReport) -> None:
+        """What an agent said. Answers may overtake each other: a later ring revision stands."""
+        entry = self._entries.get(key)
+        known = entry.pods.get(pod) if entry is not None else None
+        if known is None or (report.slot, report.incarnation) != (known.worker.slot, known.worker.incarnation):
+            return
+        old = known.worker.report
+        if old == report or (old is not None and report.revision < old.revision):
+            return
+        known.worker = replace(known.worker, report=report)
+        self.on_change(key)
+
+    def set_base_present(self, key: Key) -> None:
+        """What pods need is there."""
+        self._entries[key].base_present = True
+
+    def set_rejection(self, key: Key, rejection: Waiting | None) -> None:
+        """Why the last creation was refused; None: it was not."""
+        entry = self._entries[key]
+        if entry.rejection != rejection:
+            entry.rejection = rejection
+            self.on_change(key)
+
+    def confirm_absent(self, key: Key, pod: str) -> None:
+        """A direct read did not find the pod."""
+        entry = self._entries[key]
+        entry.pods.pop(pod, None)
+        entry.confirmed_absent.add(pod)
+        self.on_change(key)
+
+    def replace_all(self, jobs: Iterable[dict[str, Any]], pod_bodies: Iterable[dict[str, Any]]) -> None:
+        """A full listing: what is not in it is gone, even if no event said so."""
+        found_jobs, found_pods = set(), set()
+        for body in jobs:
+            found_jobs.add(body["metadata"]["uid"])
+            self.put_job(body)
+        for body in pod_bodies:
+            found_pods.add(body["metadata"]["uid"])
+            self.put_pod(body)
+        for key, entry in list(self._entries.items()):
+            for pod in list(entry.pods.values()):
+                if pod.worker.uid not in found_pods:
+                    self.drop_pod(key, pod.worker.name, pod.worker.uid)
+            if entry.job is not None and entry.job.ref.uid not in found_jobs:
+                self.drop_job(key, entry.job.ref.uid)
+            self.on_change(key)
+
+    def _forget_if_empty(self, key: Key) -> None:
+        entry = self._entries[key]
+        if entry.job is None and not entry.pods:
+            del self._entries[key]
+
+
+def pod_key(body: dict[str, Any]) -> Key | None:
+    """The job that a pod belongs to."""
+    name = (body["metadata"].get("labels") or {}).get(Label.JOB)
+    return (body["metadata"]["namespace"], name) if name else None
+
+
+def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
+    """A KerasJob as a record. The spec is read again only where its generation changed."""
+    metadata = body["metadata"]
+    generation = int(metadata.get("generation", 1))
+    spec: KerasJobSpec | None
+    if old is not None and old.generation == generation:
+        spec, faults = old.spec, old.faults
+    else:
+        spec, faults = parse_spec(body.get("spec"))
+        if spec is not None and not is_job_name(metadata["name"]):
+            spec, faults = None, (f"metadata.name: {metadata['name']!r} cannot name a service and pods",)
+    return Job(
+        ref=JobRef(metadata["namespace"], metadata["name"], metadata["uid"]),
+        generation=generation,
+        resource_version=metadata["resourceVersion"],
+        created_at=from_rfc3339(metadata["creationTimestamp"]),
+        spec=spec,
+        status=_status(body.get("status") or {}),
+        faults=faults,
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _status(data: dict[str, Any]) -> KerasJobStatus:
+    try:
+        return KerasJobStatus.model_validate(data)
+    except ValidationError:
+        return KerasJobStatus()  # written by a stranger: what is there is looked at afresh

@@ -1,0 +1,98 @@
+"""Plays kubelet and agent for a worker pod: its status is patched, its agent answers on a loopback address.
+
+A real kubelet and real agents are in tests/cluster; here faults are made at exact moments.
+"""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from kerasjob_api.constants import AGENT_PORT
+
+
+class FakeAgent:
+    """An agent that takes every ring and says what it is told to say."""
+
+    def __init__(self, host: str, slot: int, incarnation: int) -> None:
+        self.host = host
+        self.rings: list[dict] = []
+        self.tokens: set[str] = set()
+        self.report: dict = {
+            "protocol": 1, "slot": slot, "incarnation": incarnation, "revision": 0, "state": "ready",
+            "problem": None, "trainerExit": None, "progress": None, "checkpoint": None,
+        }  # fmt: skip
+        agent = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._answer()
+
+            def do_PUT(self):
+                ring = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                agent.rings.append(ring)
+                agent.report = agent.report | {"revision": ring["revision"], "state": "training", "trainerExit": None}
+                self._answer()
+
+            def _answer(self):
+                agent.tokens.add(self.headers.get("Authorization", ""))
+                body = json.dumps(agent.report).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer((host, AGENT_PORT), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Kubelet:
+    """Patches pod statuses as a kubelet would."""
+
+    def __init__(self, plane) -> None:
+        self._plane = plane
+        self._agents: list[FakeAgent] = []
+
+    def run(self, pod: str, host: str) -> FakeAgent:
+        """The pod runs and is ready; its agent answers at `host`."""
+        slot, incarnation = (int(part) for part in pod.rsplit("-", 2)[1:])
+        agent = FakeAgent(host, slot, incarnation)
+        self._agents.append(agent)
+        ready = {"type": "Ready", "status": "True"}
+        running = {"name": "trainer", "state": {"running": {}}, "ready": True, "image": "i", "imageID": "i",
+                   "restartCount": 0}  # fmt: skip
+        self.patch(pod, phase="Running", podIP=host, podIPs=[{"ip": host}], conditions=[ready],
+                   containerStatuses=[running])  # fmt: skip
+        return agent
+
+    def end(self, pod: str, code: int, message: str = "", reason: str = "Error") -> None:
+        """The container has ended."""
+        terminated = {"exitCode": code, "reason": "Completed" if code == 0 else reason, "message": message}
+        self.patch(
+            pod,
+            phase="Succeeded" if code == 0 else "Failed",
+            conditions=[{"type": "Ready", "status": "False"}],
+            containerStatuses=[{"name": "trainer", "state": {"terminated": terminated}, "ready": False, "image": "i",
+                                "imageID": "i", "restartCount": 0}],
+        )  # fmt: skip
+
+    def wait_in(self, pod: str, reason: str, message: str) -> None:
+        """The container cannot start, and the kubelet says why."""
+        state = {"waiting": {"reason": reason, "message": message}}
+        container = {"name": "trainer", "state": state, "ready": False, "image": "i", "imageID": "", "restartCount": 0}
+        self.patch(pod, phase="Pending", containerStatuses=[container])
+
+    def patch(self, pod: str, **status) -> None:
+        self._plane.kubectl(
+            "patch", "pod", pod, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status})
+        )
+
+    def close(self) -> None:
+        for agent in self._agents:
+            agent.close()

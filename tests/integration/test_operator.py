@@ -1,0 +1,285 @@
+"""The operator against a real API server, with its own service account: the life of a job, faults, restarts, rights."""
+
+import json
+import subprocess
+import sys
+
+import yaml
+from tests.integration.conftest import eventually
+from tests.integration.control_plane import ROOT, Operator
+
+
+def start(jobs, kubelet, name: str, first_host: int, **spec):
+    """A job whose two workers are ready and train."""
+    jobs.apply(name, **spec)
+    jobs.wait_for_pods(f"{name}-0-0", f"{name}-1-0")
+    agents = [kubelet.run(f"{name}-{slot}-0", f"127.0.1.{first_host + slot}") for slot in range(2)]
+    jobs.wait(name, ".status.phase", "Running")
+    return agents
+
+
+def failure(**record) -> str:
+    return json.dumps(record)
+
+
+def test_a_job_is_created_trains_and_succeeds(jobs, kubelet, plane):
+    leader, other = start(jobs, kubelet, "good", 10, seed=5)
+    assert jobs.children("good") == {
+        "pod/good-0-0", "pod/good-1-0", "service/good", "configmap/good-plan", "secret/good-token",
+        "networkpolicy.networking.k8s.io/good",
+    }  # fmt: skip
+    ring = jobs.get("good")["status"]["ring"]
+    assert (ring["revision"], [m["host"] for m in ring["members"]]) == (1, [leader.host, other.host])
+    assert [m["port"] for m in leader.rings[0]["members"]] == [8481, 8481]
+    assert len(leader.tokens) == 1
+    assert leader.tokens == other.tokens
+    leader.report = leader.report | {
+        "progress": {"call": 0, "epoch": 2, "epochs": 5, "step": 7, "steps": 9, "totalStep": 16, "etaSeconds": 61.0,
+                     "metrics": [{"name": "loss", "value": "0.25"}]},
+    }  # fmt: skip
+    job = jobs.wait("good", ".status.display.epoch", "2/5")
+    assert job["status"]["display"] == {
+        "workers": "2/2", "epoch": "2/5", "step": "7/9", "loss": "0.25", "eta": "1m01s"
+    }  # fmt: skip
+    kubelet.end("good-0-0", 0, failure(reason="Done"))
+    job = jobs.wait("good", ".status.phase", "Succeeded")
+    assert job["status"]["resolved"]["seed"] == 5
+    assert (job["status"]["restarts"], job["status"]["disruptions"]) == (0, 0)
+    assert job["status"]["completionTime"] >= job["status"]["startTime"]
+    table = plane.kubectl("get", "kj", "good").stdout
+    assert "Succeeded" in table
+    assert "2/5" in table
+
+
+def test_the_pods_of_a_job_are_admitted_under_the_restricted_level(jobs, plane):
+    plane.kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
+    try:
+        jobs.apply("restricted", data=[{"uri": "s3://bucket/x/", "path": "/data"}])
+        jobs.wait_for_pods("restricted-0-0", "restricted-1-0")
+    finally:
+        plane.kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce-")
+
+
+def test_a_programs_own_error_fails_the_job_in_the_users_words(jobs, kubelet):
+    start(jobs, kubelet, "bad", 20)
+    record = failure(reason="UserError", exceptionType="ValueError", message="no such class", file="train.py", line=12)
+    kubelet.end("bad-1-0", 10, record)
+    status = jobs.wait("bad", ".status.phase", "Failed")["status"]
+    assert status["lastFailure"]["message"] == "ValueError: no such class (train.py:12)"
+    assert (status["lastFailure"]["exitCode"], status["lastFailure"]["pod"]) == (10, "bad-1-0")
+    assert (status["restarts"], status["disruptions"]) == (0, 0)
+    jobs.plane.kubectl(
+        "wait", "pod/bad-0-0", "--for=jsonpath={.metadata.deletionTimestamp}", "--timeout=10s", check=False
+    )
+
+
+def is_deleting(plane, pod: str) -> bool:
+    return bool(plane.kubectl("get", "pod", pod, "-o", "jsonpath={.metadata.deletionTimestamp}", check=False).stdout)
+
+
+def test_a_deleted_pod_is_a_disruption_and_a_killed_one_a_restart(jobs, kubelet):
+    start(jobs, kubelet, "lost", 30)
+    jobs.plane.kubectl("delete", "pod", "lost-1-0", "--force", "--grace-period=0")
+    jobs.wait_for_pods("lost-1-1")
+    assert jobs.get("lost")["status"]["ring"]["broken"]
+    kubelet.run("lost-1-1", "127.0.1.33")
+    jobs.wait("lost", ".status.ring.revision", "2")
+    jobs.wait("lost", ".status.phase", "Running")
+    kubelet.end("lost-0-0", 137)
+    jobs.wait_for_pods("lost-0-1")
+    status = jobs.get("lost")["status"]
+    assert (status["disruptions"], status["restarts"]) == (1, 1)
+    assert status["lastFailure"]["signal"] == 9
+    assert [(s["slot"], s["incarnation"]) for s in status["slots"]] == [(0, 1), (1, 1)]
+
+
+def test_a_killed_trainer_gets_a_new_ring_and_no_new_pod(jobs, kubelet):
+    leader, other = start(jobs, kubelet, "forked", 40)
+    lost = {"revision": 1, "code": None, "signal": 9, "reason": "", "message": ""}
+    other.report = other.report | {"state": "lost", "trainerExit": lost}
+    leader.report = leader.report | {"state": "lost", "trainerExit": {**lost, "signal": None, "code": 20}}
+    status = jobs.wait("forked", ".status.ring.revision", "2")["status"]
+    assert status["restarts"] == 1
+    eventually(lambda: [ring["revision"] for ring in leader.rings] == [1, 2])
+    assert {name for name in jobs.children("forked") if name.startswith("pod/")} == {"pod/forked-0-0", "pod/forked-1-0"}
+
+
+def test_an_operator_killed_at_any_time_makes_no_pod_twice(jobs, kubelet, operator, plane):
+    jobs.apply("steady")
+    jobs.wait_for_pods("steady-0-0")
+    operator.kill()
+    operator.start()
+    jobs.wait_for_pods("steady-1-0")
+    agents = [kubelet.run(f"steady-{slot}-0", f"127.0.1.{50 + slot}") for slot in range(2)]
+    jobs.wait("steady", ".status.phase", "Running")
+    operator.kill()
+    operator.start()
+    kubelet.end("steady-0-0", 0, failure(reason="Done"))
+    status = jobs.wait("steady", ".status.phase", "Succeeded")["status"]
+    assert (status["restarts"], status["disruptions"], status["ring"]["revision"]) == (0, 0, 1)
+    assert all(ring["revision"] == 1 for agent in agents for ring in agent.rings)
+    assert sorted(created(plane, "steady-")) == ["steady-0-0", "steady-1-0"]
+
+
+def test_a_pod_that_vanished_unseen_is_confirmed_gone_and_replaced(jobs, kubelet, operator, plane):
+    start(jobs, kubelet, "unseen", 55)
+    operator.kill()
+    plane.kubectl("delete", "pod", "unseen-1-0", "--force", "--grace-period=0")
+    operator.start()
+    jobs.wait_for_pods("unseen-1-1")
+    status = jobs.get("unseen")["status"]
+    assert (status["disruptions"], status["restarts"]) == (1, 0)
+    assert "left no trace" in status["lastFailure"]["message"]
+
+
+def created(plane, prefix: str) -> list[str]:
+    """Names of pods that the audit log saw created."""
+    events = [json.loads(line) for line in plane.audit_log.read_text().splitlines()]
+    return [
+        event["objectRef"]["name"]
+        for event in events
+        if event["verb"] == "create"
+        and event["stage"] == "ResponseComplete"
+        and event["responseStatus"]["code"] == 201
+        and event["objectRef"].get("resource") == "pods"
+        and event["objectRef"].get("name", "").startswith(prefix)
+    ]
+
+
+def test_the_pinned_plan_outlives_a_change_of_defaults(jobs, kubelet, operator, plane):
+    start(jobs, kubelet, "pinned", 60)
+    operator.kill()
+    other = Operator(plane, KERASJOB_DEFAULT_IMAGE="elsewhere/trainer:2")
+    other.start()
+    try:
+        jobs.plane.kubectl("delete", "pod", "pinned-0-0", "--force", "--grace-period=0")
+        jobs.wait_for_pods("pinned-0-1")
+    finally:
+        other.kill()
+        operator.start()
+    image = plane.kubectl("get", "pod", "pinned-0-1", "-o", "jsonpath={.spec.containers[0].image}").stdout
+    assert image == "kerasjob/trainer:0.1.0"
+
+
+def test_what_keeps_a_pod_from_starting_is_shown_and_final_only_later(jobs, kubelet):
+    jobs.apply("stuck", startupTimeoutSeconds=6)
+    jobs.wait_for_pods("stuck-0-0")
+    kubelet.wait_in("stuck-0-0", "ErrImagePull", "no such image: trainer:9")
+    status = jobs.wait("stuck", '.status.conditions[?(@.type=="Problem")].status', "True", 5)["status"]
+    assert status["phase"] == "Pending"
+    problem = next(c for c in status["conditions"] if c["type"] == "Problem")
+    assert problem["reason"] == "ImageCannotBePulled"
+    assert "no such image: trainer:9" in problem["message"]
+    status = jobs.wait("stuck", ".status.phase", "Failed", 15)["status"]
+    assert status["lastFailure"]["reason"] == "ImageCannotBePulled"
+
+
+def test_a_strangers_service_is_not_touched(jobs, plane):
+    plane.kubectl("create", "service", "clusterip", "taken", "--tcp=80")
+    try:
+        jobs.apply("taken")
+        status = jobs.wait("taken", '.status.conditions[?(@.type=="Problem")].status', "True")["status"]
+        problem = next(c for c in status["conditions"] if c["type"] == "Problem")
+        assert problem["reason"] == "NameConflict"
+        assert "services taken exists" in problem["message"]
+        plane.kubectl("delete", "service", "taken")
+        jobs.wait_for_pods("taken-0-0", "taken-1-0")  # it heals once the name is free
+    finally:
+        plane.kubectl("delete", "service", "taken", "--ignore-not-found")
+
+
+def test_deleting_a_job_deletes_its_children_even_without_the_operator(jobs, operator, plane):
+    jobs.apply("gone")
+    jobs.wait_for_pods("gone-0-0", "gone-1-0")
+    operator.kill()
+    try:
+        plane.kubectl("delete", "kj", "gone", "--wait=true")  # no finalizer holds it
+        # Pods of a node that is not there wait for a kubelet: they are told to go, which is what can be seen here.
+        eventually(lambda: not {c for c in jobs.children("gone") if not c.startswith("pod/")})
+    finally:
+        operator.start()
+
+
+def test_the_server_refuses_by_rule_and_says_why(jobs):
+    cases = {
+        "exactly one of program.script, program.module and program.source": {"program": {"script": "a", "module": "b"}},
+        "spec.workers: Invalid value": {"workers": 0},
+        "spec.checkpoint.uri: Invalid value": {"checkpoint": {"uri": "gs://bucket/x"}},
+        'unknown field "spec.wrokers"': {"wrokers": 2},
+        "spec.data[0].path: Invalid value": {"data": [{"uri": "s3://bucket/x", "path": "relative"}]},
+    }
+    for words, spec in cases.items():
+        run = jobs.apply("refused", check=False, **spec)
+        assert run.returncode != 0, words
+        assert words in run.stderr
+    run = jobs.apply("a" * 47, check=False)
+    assert "metadata.name must be at most 46 characters" in run.stderr
+
+
+def test_what_may_not_change_does_not(jobs):
+    jobs.apply("fixed")
+    run = jobs.apply("fixed", check=False, workers=3)
+    assert "spec.workers cannot change after the job was created" in run.stderr
+    run = jobs.apply("fixed", check=False, seed=3)
+    assert "spec.seed cannot change after the job was created" in run.stderr
+    jobs.apply("fixed", failurePolicy={"maxRestarts": 9})
+
+
+def test_a_misspelt_pod_template_is_invalid_and_makes_nothing(jobs):
+    jobs.apply("template", podTemplate={"spec": {"nodeSelektor": {}, "hostNetwork": True}})
+    job = jobs.wait("template", ".status.phase", "Invalid")
+    message = next(c for c in job["status"]["conditions"] if c["type"] == "Invalid")["message"]
+    assert "nodeSelektor: unknown field; did you mean 'nodeSelector'?" in message
+    assert "hostNetwork: cannot be set" in message
+    assert jobs.children("template") == set()
+
+
+def test_a_field_that_only_the_server_knows_is_invalid_in_its_words(jobs):
+    jobs.apply("deep", podTemplate={"spec": {"containers": [{"name": "trainer", "imagePolicy": "x"}]}})
+    job = jobs.wait("deep", ".status.phase", "Invalid")
+    message = next(c for c in job["status"]["conditions"] if c["type"] == "Invalid")["message"]
+    assert "imagePolicy" in message
+    assert not any(child.startswith("pod/") for child in jobs.children("deep"))
+
+
+def test_operator_metrics_and_health(jobs, operator):
+    assert operator.get("/healthz") == "ok"
+    metrics = operator.get("/metrics")
+    for name in ("kerasjob_jobs", "kerasjob_reconcile_duration_seconds_count", "kerasjob_queue_depth",
+                 "kerasjob_api_requests_total", "kerasjob_agent_requests_total"):  # fmt: skip
+        assert name in metrics
+
+
+def test_the_rights_are_those_that_were_used(jobs, plane):
+    """Every verb of the shipped roles was used by the tests above, and nothing was denied (checked by the fixture)."""
+    user = "system:serviceaccount:kerasjob-system:kerasjob-operator"
+    used = set()
+    for line in plane.audit_log.read_text().splitlines():
+        event = json.loads(line)
+        if event["user"]["username"] == user and "objectRef" in event:
+            ref = event["objectRef"]
+            resource = "/".join(part for part in (ref.get("resource"), ref.get("subresource")) if part)
+            used.add((ref.get("apiGroup", ""), resource, event["verb"]))
+    shipped = set()
+    for document in yaml.safe_load_all((ROOT / "manifests/base/rbac.yaml").read_text()):
+        if document["kind"] in ("Role", "ClusterRole") and document["metadata"]["name"].startswith("kerasjob-operator"):
+            for rule in document["rules"]:
+                shipped |= {
+                    (group, resource, verb)
+                    for group in rule["apiGroups"]
+                    for resource in rule["resources"]
+                    for verb in rule["verbs"]
+                }
+    assert shipped - used == set()
+
+
+def test_bad_settings_are_refused_all_at_once():
+    run = subprocess.run(
+        [sys.executable, "-m", "kerasjob_operator"],
+        env={"KERASJOB_PORT": "many", "KERASJOB_RESYNC_SECONDS": "-1", "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert "KERASJOB_PORT: expected int, got 'many'" in run.stderr
+    assert "KERASJOB_RESYNC_SECONDS: must be greater than 0" in run.stderr

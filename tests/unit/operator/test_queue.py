@@ -1,0 +1,84 @@
+"""The work queue: due once, never two passes of one job at once, back-off that doubles and is forgotten."""
+
+import asyncio
+
+import pytest
+
+from kerasjob_operator.queue import BACKOFF_MAX_SECONDS, WorkQueue
+
+A, B = ("ns", "a"), ("ns", "b")
+
+
+@pytest.fixture
+def clock():
+    return [0.0]
+
+
+@pytest.fixture
+def queue(clock):
+    return WorkQueue(clock=lambda: clock[0], jitter=lambda: 1.0)
+
+
+async def taken(queue):
+    """The key that is due now, or None."""
+    try:
+        return await asyncio.wait_for(queue.take(), 0.02)
+    except TimeoutError:
+        return None
+
+
+async def test_a_key_is_due_once_however_often_it_is_added(queue):
+    for _ in range(3):
+        queue.add(A)
+    assert await taken(queue) == A
+    queue.release(A)
+    assert await taken(queue) is None
+
+
+async def test_the_soonest_delay_counts(queue, clock):
+    queue.add(A, 10)
+    queue.add(A, 1)
+    queue.add(A, 5)
+    clock[0] = 1.0
+    assert await taken(queue) == A
+    queue.release(A)
+    clock[0] = 20.0
+    assert await taken(queue) is None
+
+
+async def test_a_key_added_during_its_pass_waits_for_its_end(queue):
+    queue.add(A)
+    assert await taken(queue) == A
+    queue.add(A)
+    queue.add(B)
+    assert await taken(queue) == B
+    assert await taken(queue) is None
+    queue.release(A)
+    assert await taken(queue) == A
+
+
+async def test_back_off_doubles_up_to_a_limit_and_is_forgotten(queue, clock):
+    delays = []
+    for _ in range(12):
+        queue.retry(A)
+        delays.append(queue._due[A] - clock[0])
+        clock[0] += delays[-1]
+        assert await taken(queue) == A
+        queue.release(A)
+    assert delays[:3] == pytest.approx([0.2, 0.4, 0.8])
+    assert delays[-1] == BACKOFF_MAX_SECONDS
+    queue.succeeded(A)
+    queue.retry(A)
+    assert queue._due[A] - clock[0] == pytest.approx(0.2)
+
+
+async def test_the_servers_retry_after_is_honoured(queue):
+    queue.retry(A, at_least=7.0)
+    assert queue._due[A] == 7.0
+
+
+async def test_a_waiter_wakes_for_a_new_key(queue):
+    waiter = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    queue.add(B)
+    assert await asyncio.wait_for(waiter, 1) == B
