@@ -16,25 +16,33 @@ from kerasjob_core.pod_template import template_faults
 
 def parse_spec(data: Any) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
     """The typed spec, or None and what is wrong with it."""
+    beyond = tuple(_beyond_schema(data))
     try:
         spec = KerasJobSpec.model_validate(data)
     except ValidationError as error:
-        return None, tuple(_sentence(dict(item)) for item in error.errors())
-    faults = tuple(_beyond_schema(spec))
-    return (None, faults) if faults else (spec, ())
+        return None, tuple(_sentence(dict(item)) for item in error.errors()) + beyond
+    return (None, beyond) if beyond else (spec, ())
 
 
-def _beyond_schema(spec: KerasJobSpec) -> list[str]:
-    program = spec.program
-    given = [name for name in ("script", "module", "source") if getattr(program, name) is not None]
+def _beyond_schema(data: Any) -> list[str]:
+    """What types cannot say, from the raw spec: a fault elsewhere must not hide it."""
+    if not isinstance(data, dict):
+        return []
     faults = []
-    if len(given) != 1:
-        faults.append(
-            "spec.program: exactly one of script, module and source must be given, got "
-            + (" and ".join(given) if given else "none")
-        )
-    if spec.pod_template is not None:
-        faults += template_faults(spec.pod_template)
+    program, template = data.get("program"), data.get("podTemplate")
+    if isinstance(program, dict):
+        given = [name for name in ("script", "module", "source") if program.get(name) is not None]
+        if len(given) != 1:
+            faults.append(
+                "spec.program: exactly one of script, module and source must be given, got "
+                + (" and ".join(given) if given else "none")
+            )
+    if isinstance(template, dict):
+        faults += template_faults(template)
+    for index, entry in enumerate(data["env"] if isinstance(data.get("env"), list) else []):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name.startswith("KERASJOB_"):
+            faults.append(f"spec.env[{index}].name: names that begin with KERASJOB_ are the operator's, got {name!r}")
     return faults
 
 

@@ -19,9 +19,9 @@ def report(draft: Draft) -> None:
     progress, checkpoint = _said_by(leader)
     if progress is None:
         return
-    new = _status(progress)
+    new, saved = _status(progress), _saved(checkpoint) or draft.status.checkpoint
     old = draft.status.progress
-    if old is not None and _ignoring_time(old) == _ignoring_time(new):
+    if old is not None and _ignoring_time(old) == _ignoring_time(new) and saved == draft.status.checkpoint:
         return
     interval = draft.settings.progress_interval_seconds
     if old is not None and not leader.has_ended:
@@ -31,9 +31,8 @@ def report(draft: Draft) -> None:
         if wait > 0:
             draft.look_again(wait)
             return
-    draft.set(progress=new.model_copy(update={"updated_at": to_rfc3339(draft.now)}), display=_display(draft, new))
-    if checkpoint is not None:
-        draft.set(checkpoint=CheckpointStatus(uri=checkpoint.uri, step=checkpoint.step, saved_at=checkpoint.saved_at))
+    new = new.model_copy(update={"updated_at": to_rfc3339(draft.now)})
+    draft.set(progress=new, checkpoint=saved, display=_display(draft, new))
 
 
 def _leader(draft: Draft) -> Worker | None:
@@ -54,6 +53,12 @@ def _said_by(leader: Worker) -> tuple[Progress | None, CheckpointRef | None]:
         report_.checkpoint if report_ is not None else None
     )
     return progress, checkpoint
+
+
+def _saved(checkpoint: CheckpointRef | None) -> CheckpointStatus | None:
+    if checkpoint is None:
+        return None
+    return CheckpointStatus(uri=checkpoint.uri, step=checkpoint.step, saved_at=checkpoint.saved_at)
 
 
 def _status(progress: Progress) -> ProgressStatus:

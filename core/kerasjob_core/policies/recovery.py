@@ -100,9 +100,12 @@ def _trainers_lost(draft: Draft) -> list[Loss]:
     ring = draft.status.ring
     if ring is None or ring.broken:
         return []
-    lost = [w for m in ring.members if (w := draft.observed.current(m.slot)) is not None and _trainer_is_lost(w, ring)]
+    members = [w for m in ring.members if (w := draft.observed.current(m.slot)) is not None]
+    lost = [w for w in members if _trainer_is_lost(w, ring)]
     culprits = [w for w in lost if not _lost_its_peers(w)]
-    if not culprits and len(lost) < len(ring.members):
+    # A member that is done for itself will say nothing more; that it left may be what the others met.
+    silent = [w for w in members if w.phase is PodPhase.SUCCEEDED]
+    if not culprits and len(lost) + len(silent) < len(ring.members):
         return []  # who is to blame will show
     return [
         Loss(w.slot, _trainer_failure(w, draft.now), is_disruption=False, replace=False, was_member=True)

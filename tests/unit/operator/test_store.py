@@ -103,7 +103,7 @@ def test_all_faults_of_a_spec_are_kept(store):
     store.put_job(job(spec={"workers": 0, "program": {}, "checkpoint": {"uri": "gs://x"}}))
     observed = store.observe(KEY)
     assert observed.job.spec is None
-    assert len(observed.job.faults) == 2
+    assert len(observed.job.faults) == 3
 
 
 def test_a_confirmed_absence_ends_when_the_pod_is_seen(store):
