@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -47,7 +48,9 @@ def test_the_server_refuses_what_it_can_see(job, changes, words):
 def test_our_command_refuses_it_as_well(example, tmp_path, changes, words):
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump({**example, "spec": {**example["spec"], **changes}}))
-    run = subprocess.run([sys.executable, "-m", "kerasjob", "validate", str(file)], capture_output=True, text=True)
+    run = subprocess.run(
+        [Path(sys.executable).with_name("kerasjob"), "validate", str(file)], capture_output=True, text=True
+    )
     assert run.returncode == 2
     assert words in run.stdout + run.stderr
 
