@@ -1,0 +1,142 @@
+"""The `kerasjob` command: a table of contents. Exit codes: 0 well, 1 the job failed, 2 bad input, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kerasjob.errors import InvalidInput, KerasJobError
+from kerasjob.files import load
+from kerasjob.local.outcome import status_line
+from kerasjob.local.runner import run_local
+from kerasjob.local.state import JobDir, job_names
+
+BAD_INPUT = 2
+STATUS_COLUMNS = ("NAME", "PHASE", "WORKERS", "EPOCH", "STEP", "LOSS", "ETA", "RESTARTS")
+RUN_HELP = """\
+Runs a KerasJob on this machine: the operator's own decisions, with processes in the place of pods.
+
+FILE is a KerasJob in YAML, or a Python script. What a cluster would give is found here like this:
+  program      the folder of FILE is the code (spec.program.code); a relative script is looked up there
+  s3:// URIs   a directory: the one of --map, else STATE/s3/BUCKET/KEY; with --s3 the real S3
+               (spec.storage.s3.endpoint, credentials from the environment)
+  data[].path  kept where it lies in a directory that you can write; else the copy goes to the worker's own
+               directory, with a warning (keras.datasets finds its files either way)
+  checkpoint   where none is given: STATE/checkpoints, so that a job can always go on
+  image, resources, volumes, scheduling, podTemplate mean nothing here
+
+Ctrl-C stops the job once it has saved; the same command goes on. Ctrl-C again kills it.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; answers its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    try:
+        return int(options.call(options, given))
+    except KerasJobError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kerasjob", description="Distributed training for Keras on Kubernetes.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="run a job on this machine",
+        description=RUN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("file", metavar="FILE", help="a KerasJob in YAML, or a Python script")
+    run.add_argument("--workers", type=int, metavar="N", help="number of workers (default: the file's; 1 for a script)")
+    _add_state(run)
+    run.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="s3://BUCKET/PREFIX=DIR",
+        help="a directory that takes the place of an S3 prefix; may be given more than once",
+    )
+    run.add_argument("--s3", action="store_true", help="what is not mapped is read from and written to the real S3")
+    run.add_argument("--fresh", action="store_true", help="begin anew under a new uid; what was saved stays")
+    run.add_argument("--logs", choices=("leader", "all"), default="leader", help="whose output is shown")
+    run.set_defaults(call=_run)
+
+    validate = commands.add_parser("validate", help="check a file; says all that is wrong with it")
+    validate.add_argument("file", metavar="FILE", help="a KerasJob in YAML")
+    validate.set_defaults(call=_validate)
+
+    status = commands.add_parser("status", help="show the jobs that were run on this machine")
+    status.add_argument("name", nargs="?", metavar="NAME", help="all that is known of one job, as JSON")
+    _add_state(status)
+    status.set_defaults(call=_status)
+
+    commands.add_parser("version", help="say which version this is").set_defaults(call=_version)
+    return parser
+
+
+def _add_state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state", type=Path, default=Path(".kerasjob"), metavar="DIR", help="where jobs are kept (default: .kerasjob)"
+    )
+
+
+def _run(options: argparse.Namespace, given: list[str]) -> int:
+    job = load(options.file)
+    if options.workers is not None:
+        job = job.with_workers(options.workers)
+    again = shlex.join(["kerasjob", *(word for word in given if word != "--fresh")])
+    result = run_local(
+        job,
+        state=options.state,
+        maps=options.map,
+        use_s3=options.s3,
+        fresh=options.fresh,
+        logs=options.logs,
+        again=again,
+    )
+    return result.exit_code
+
+
+def _validate(options: argparse.Namespace, given: list[str]) -> int:
+    job = load(options.file)
+    print(f"{options.file}: KerasJob {job.name} is valid")
+    return 0
+
+
+def _status(options: argparse.Namespace, given: list[str]) -> int:
+    names = job_names(options.state)
+    if options.name is not None:
+        if options.name not in names:
+            known = ", ".join(names) or "none"
+            raise InvalidInput(str(options.state), [f"no job {options.name!r} here; known: {known}"])
+        print((JobDir(options.state, options.name).path / "job.json").read_text())
+        return 0
+    rows = [STATUS_COLUMNS, *(_row(options.state, name) for name in names)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(STATUS_COLUMNS))]
+    for row in rows:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _row(state: Path, name: str) -> tuple[str, ...]:
+    directory = JobDir(state, name)
+    job = directory.read()
+    assert job is not None
+    return tuple(status_line(job, directory.is_held()))
+
+
+def _version(options: argparse.Namespace, given: list[str]) -> int:
+    print(importlib.metadata.version("kerasjob"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""`kerasjob run` as users have it: real agents, TensorFlow in two processes, no cluster."""
+
+import os
+import signal
+import time
+
+BROKEN = "import keras\n\n\ndef load():\n    raise ValueError('no digits here')\n\n\nload()\n"
+
+
+def test_a_run_that_is_stopped_and_goes_on_ends_as_one_that_was_not(kerasjob):
+    kerasjob.write()
+    code, shown = kerasjob.run("--state", "undisturbed")
+    assert code == 0, shown
+    assert shown.count("the program is at its end") == 1, "only the leader's output is shown"
+
+    kerasjob.write(args=("0.2",))
+    process = kerasjob.start()
+    kerasjob.until(lambda job: job["status"].get("checkpoint", {}).get("step", 0) >= 8)
+    os.kill(process.pid, signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "last checkpoint: step" in shown
+    assert "to go on: kerasjob run job.yaml" in shown
+    assert kerasjob.agents() == [], "no worker outlives the command"
+    uid = kerasjob.state()["metadata"]["uid"]
+
+    code, shown = kerasjob.run()
+    assert code == 0, shown
+    assert "Epoch 1/6" not in shown, "it went on where it was"
+    assert kerasjob.state()["metadata"]["uid"] == uid
+    assert kerasjob.losses() == kerasjob.losses("undisturbed"), "bit for bit"
+
+    code, shown = kerasjob.run()
+    assert code == 0
+    assert "has succeeded already" in shown
+
+
+def test_the_users_error_is_named_with_its_line(kerasjob):
+    kerasjob.write(BROKEN, workers=1)
+    code, shown = kerasjob.run()
+    assert code == 1
+    assert "UserError: ValueError: no digits here (train.py:5)" in shown
+    assert "workers/0-0.log" in shown
+    assert kerasjob.agents() == []
+
+
+def test_killed_itself_it_leaves_no_worker(kerasjob):
+    kerasjob.write()
+    process = kerasjob.start()
+    kerasjob.until(lambda job: len(kerasjob.agents()) >= 2)
+    process.kill()
+    process.communicate(timeout=30)
+    wait_for_none(kerasjob.agents)
+    assert kerasjob.state()["status"]["phase"] == "Pending"
+
+
+def wait_for_none(processes):
+    end = time.monotonic() + 10
+    while processes():
+        assert time.monotonic() < end, processes()
+        time.sleep(0.1)

@@ -1,0 +1,76 @@
+"""The command: exit codes, status, version, what the package offers."""
+
+import subprocess
+import sys
+
+import pytest
+from tests.unit.client.conftest import job_file
+
+import kerasjob
+from kerasjob import cli
+from kerasjob.local.state import JobDir
+
+FOREIGN = ("tensorflow", "keras", "aiohttp", "kopf", "kerasjob_trainer")
+
+
+def test_what_the_package_offers():
+    assert sorted(kerasjob.__all__) == kerasjob.__all__
+    assert all(hasattr(kerasjob, name) for name in kerasjob.__all__)
+
+
+def test_it_never_imports_what_runs_in_workers():
+    code = f"import kerasjob.cli, sys; print([m for m in sys.modules if m.split('.')[0] in {FOREIGN}])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_bad_input_is_2_with_all_faults(folder, tmp_path, capsys):
+    path = job_file(folder, data=[{"uri": "s3://bucket/x/", "path": "/data"}], program={"script": "nothing.py"})
+    assert cli.main(["run", str(path), "--state", str(tmp_path / "state")]) == 2
+    shown = capsys.readouterr().err
+    assert "spec.program.script: there is no nothing.py in" in shown
+    assert "spec.data[0].uri: s3://bucket/x/ is the directory" in shown
+
+
+def test_a_map_that_is_none_is_2(folder, tmp_path, capsys):
+    assert cli.main(["run", str(job_file(folder)), "--state", str(tmp_path), "--map", "x=y"]) == 2
+    assert "--map: expected s3://BUCKET/PREFIX=DIR, got 'x=y'" in capsys.readouterr().err
+
+
+def test_status_lists_jobs_and_shows_one(folder, run, tmp_path, capsys):
+    run(job_file(folder, workers=2))
+    state = str(tmp_path / "state")
+    assert cli.main(["status", "--state", state]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["NAME", "PHASE", "WORKERS"]
+    assert row.split() == ["tiny", "Succeeded", "0/2", "1/1", "10/10", "0.0909", "0"]
+    assert cli.main(["status", "tiny", "--state", state]) == 0
+    assert '"phase": "Succeeded"' in capsys.readouterr().out
+    assert cli.main(["status", "other", "--state", state]) == 2
+    assert "no job 'other' here; known: tiny" in capsys.readouterr().err
+
+
+def test_status_of_nothing(tmp_path, capsys):
+    assert cli.main(["status", "--state", str(tmp_path / "none")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_job_that_nobody_runs_is_shown_as_stopped(folder, tmp_path, capsys):
+    directory = JobDir(tmp_path, "tiny")
+    directory.create(kerasjob.load(job_file(folder)), 0)
+    cli.main(["status", "--state", str(tmp_path)])
+    assert "Stopped" in capsys.readouterr().out
+    with directory.lock():
+        cli.main(["status", "--state", str(tmp_path)])
+        assert "Pending" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out.strip()[0].isdigit()
+
+
+def test_no_command_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    assert caught.value.code == 2

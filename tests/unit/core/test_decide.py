@@ -1,0 +1,273 @@
+"""What is decided, as sentences: start, ring, end."""
+
+import pytest
+from tests.unit.core.builders import a_job, progress
+
+from kerasjob_api.status import SlotStatus
+from kerasjob_api.wire import CheckpointRef, FailureRecord, Problem
+from kerasjob_core.observed import PodPhase, Waiting
+from kerasjob_core.plan import CreateWorker, DeleteWorker, EnsureBase, Plan, PushRing
+
+
+def kinds(plan):
+    return [type(action).__name__ for action in plan.actions]
+
+
+def condition(plan, type_):
+    return plan.status.condition(type_)
+
+
+def test_first_sight_pins_image_and_seed_and_does_nothing_else():
+    plan = a_job(2).decide()
+    assert (plan.status.resolved.image, plan.status.resolved.seed) == ("default:1", 7)
+    assert plan.status.phase == "Pending"
+    assert plan.actions == ()
+    assert plan.requeue_after == 0
+    assert [event.reason for event in plan.events] == ["Created"]
+
+
+def test_the_specs_seed_and_image_come_first():
+    plan = a_job(seed=3, image="mine:2").decide()
+    assert (plan.status.resolved.image, plan.status.resolved.seed) == ("mine:2", 3)
+
+
+def test_then_what_pods_need_is_made_then_the_pods():
+    plan = a_job(2).accepted().but(base_present=False).decide()
+    assert plan.actions == (EnsureBase("default:1", 7), CreateWorker(0, 0), CreateWorker(1, 0))
+
+
+def test_workers_that_are_there_are_not_made_again():
+    plan = a_job(3).ready().without(1).decide()
+    assert plan.actions == (CreateWorker(1, 0),)
+
+
+def test_no_ring_before_every_worker_is_ready():
+    job = a_job(2).ready()
+    for missing in (job.without(1), job.worker(1, ready=False), job.worker(1, endpoint=None)):
+        plan = missing.decide()
+        assert plan.status is None or plan.status.ring is None
+
+
+def test_the_ring_is_written_and_nothing_is_pushed_in_that_pass():
+    plan = a_job(2).ready().decide()
+    ring = plan.status.ring
+    assert [(m.slot, m.host, m.port) for m in ring.members] == [(0, "10.0.0.1", 8481), (1, "10.0.0.2", 8481)]
+    assert plan.actions == ()
+    assert plan.requeue_after == 0
+    assert plan.status.phase == "Starting"
+
+
+def test_in_the_next_pass_it_is_pushed_to_all_as_it_was_written():
+    job = a_job(2).ringed()
+    plan = job.decide()
+    assert kinds(plan) == ["PushRing", "PushRing"]
+    (first, second) = plan.actions
+    assert isinstance(first, PushRing)
+    assert first.ring == second.ring
+    assert [m.host for m in first.ring.members] == [m.host for m in job.status.ring.members]
+    assert first.ring.job == "uid-1"
+
+
+def test_who_has_taken_the_ring_is_left_alone():
+    plan = a_job(2).ringed().reports(0, "forming").decide()
+    assert [action.worker for action in plan.actions] == ["mnist-1-0"]
+
+
+def test_once_all_train_the_job_runs():
+    job = a_job(2).ringed().reports(0, "training")
+    assert job.decide().status is None or job.decide().status.phase == "Starting"
+    plan = job.reports(1, "training").decide()
+    assert plan.status.phase == "Running"
+    assert [event.reason for event in plan.events] == ["RingFormed"]
+
+
+def test_a_job_that_runs_undisturbed_is_left_alone():
+    assert a_job(2).running().decide() == Plan()
+
+
+def test_a_job_that_is_being_deleted_is_left_alone():
+    assert a_job(2).ringed().but(deleting=True).decide() == Plan()
+
+
+@pytest.mark.parametrize("make", [lambda job: job.ended(0, 0), lambda job: job.ended(1, 0).ended(0, 0)])
+def test_success_is_the_leaders_word(make):
+    plan = make(a_job(2).running()).decide()
+    assert plan.status.phase == "Succeeded"
+    assert plan.status.completion_time is not None
+    assert [event.reason for event in plan.events] == ["ProgramSucceeded"]
+
+
+def test_another_worker_that_is_done_is_done_for_itself():
+    plan = a_job(2).running().ended(1, 0).decide()
+    assert plan.status.phase == "Running"
+    assert plan.status.workers.succeeded == 1
+    assert plan.actions == ()
+
+
+def test_a_worker_made_again_that_finds_the_record_ends_the_job():
+    job = a_job(2).running().without(0).but(confirmed_absent=frozenset({"mnist-0-0"})).next()
+    assert job.status.slots == (SlotStatus(slot=0, incarnation=1),)
+    plan = a_job(2).ready().ended(1, 0).decide()
+    assert plan.status.phase == "Succeeded"
+
+
+def test_a_finished_job_deletes_what_still_runs_and_makes_nothing():
+    job = a_job(3).running().ended(0, 0).next()
+    assert job.decide().actions == (DeleteWorker("mnist-1-0", "pod-1-0"), DeleteWorker("mnist-2-0", "pod-2-0"))
+    assert job.without(1).without(2).decide() == Plan()
+    assert job.worker(1, deleting=True).ended(2, 0).decide() == Plan()
+
+
+def test_a_finished_job_stays_finished_whatever_is_seen():
+    job = a_job(2).running().ended(0, 0).next()
+    assert job.ended(1, 10).decide() == Plan()
+    assert job.without(0).without(1).decide() == Plan()
+
+
+def test_an_invalid_spec_says_all_that_is_wrong_and_makes_nothing():
+    job = a_job()
+    refused = type(job)(None, faults=("spec.workers: 0 is too few", "spec.program: required"))
+    plan = refused.decide()
+    assert plan.status.phase == "Invalid"
+    assert condition(plan, "Invalid").message == "spec.workers: 0 is too few; spec.program: required"
+    assert plan.actions == ()
+    assert refused.with_status(plan.status).decide() == Plan()
+
+
+def test_a_corrected_spec_is_looked_at_afresh():
+    job = a_job()
+    status = type(job)(None, faults=("wrong",)).decide().status
+    plan = job.with_status(status).decide()
+    assert condition(plan, "Invalid").status == "False"
+    assert plan.status.phase == "Pending"
+
+
+def test_a_refused_pod_makes_the_job_invalid_in_the_servers_words_until_it_heals():
+    job = a_job(2).accepted().but(rejection=Waiting("PodRejected", "denied by policy x"))
+    plan = job.decide()
+    assert plan.status.phase == "Invalid"
+    assert condition(plan, "Invalid").message == "denied by policy x"
+    assert kinds(plan) == ["CreateWorker", "CreateWorker"], "it is tried again"
+    again = job.with_status(plan.status).decide()
+    assert again.status is None
+    healed = job.with_status(plan.status).but(rejection=None).decide()
+    assert condition(healed, "Invalid").status == "False"
+
+
+def test_a_quota_is_a_problem_not_an_end():
+    plan = a_job().accepted().but(rejection=Waiting("QuotaExceeded", "pods: 10 of 10")).decide()
+    assert condition(plan, "Problem").reason == "QuotaExceeded"
+    assert plan.status.phase == "Pending"
+
+
+def test_a_startup_problem_is_reported_once_and_cleared():
+    job = a_job(2).ready().worker(1, ready=False, waiting=Waiting("ImagePullBackOff", "no such image"))
+    plan = job.decide()
+    assert condition(plan, "Problem").message == "worker 1 (mnist-1-0): ImagePullBackOff: no such image"
+    assert [event.reason for event in plan.events] == ["ImageCannotBePulled"]
+    other_words = job.worker(1, waiting=Waiting("ErrImagePull", "back-off 20s")).with_status(plan.status)
+    assert other_words.decide().status is None
+    cleared = job.worker(1, ready=True, waiting=None).with_status(plan.status).decide()
+    assert condition(cleared, "Problem").status == "False"
+
+
+def test_an_agents_own_problem_is_reported_in_its_words():
+    problem = Problem("StorageError", "bucket b: no such bucket")
+    plan = a_job().ready().worker(0, ready=False).reports(0, "staging", revision=0, problem=problem).decide()
+    assert condition(plan, "Problem").message == "worker 0 (mnist-0-0): bucket b: no such bucket"
+
+
+def test_a_start_that_takes_too_long_fails_with_the_kubelets_words():
+    job = a_job(startup_timeout_seconds=60).ready().worker(0, ready=False, waiting=Waiting("ErrImagePull", "not found"))
+    assert job.decide().requeue_after == 60
+    assert job.next().decide(59).requeue_after == 1
+    plan = job.next().decide(60)
+    assert plan.status.phase == "Failed"
+    assert condition(plan, "Failed").reason == "StartupTimeout"
+    assert "ErrImagePull: not found" in condition(plan, "Failed").message
+    assert plan.status.last_failure.pod == "mnist-0-0"
+
+
+def test_a_job_that_has_trained_waits_for_its_workers_for_ever():
+    job = a_job(startup_timeout_seconds=60).running().worker(0, deleting=True).next()
+    assert job.without(0).decide(100_000).status is None or job.without(0).decide(100_000).status.phase == "Restarting"
+
+
+def test_a_user_error_fails_the_job_with_exception_file_and_line():
+    record = FailureRecord("UserError", "bad shape", "ValueError", "train.py", 12)
+    plan = a_job(2).running().ended(1, 10, record).decide()
+    assert plan.status.phase == "Failed"
+    assert plan.status.last_failure.message == "ValueError: bad shape (train.py:12)"
+    assert (plan.status.last_failure.exit_code, plan.status.last_failure.worker) == (10, 1)
+    assert plan.status.restarts == 0
+
+
+def test_a_programs_own_exit_code_is_its_word():
+    plan = a_job().running().ended(0, 3).decide()
+    assert plan.status.last_failure.message == "the worker's process ended with code 3"
+    assert plan.status.phase == "Failed"
+
+
+# Progress.
+
+
+def test_the_first_progress_is_written_at_once_and_later_ones_every_so_often():
+    job = a_job().running().reports(0, "training", progress=progress(3))
+    plan = job.decide()
+    assert plan.status.progress.step == 3
+    assert (plan.status.display.epoch, plan.status.display.step, plan.status.display.loss) == ("1/2", "3/10", "0.5")
+    moved = job.with_status(plan.status).reports(0, "training", progress=progress(4))
+    assert moved.decide(5) == Plan(requeue_after=10)
+    assert moved.decide(15).status.progress.step == 4
+
+
+def test_an_eta_alone_is_not_worth_a_write():
+    job = a_job().running().reports(0, "training", progress=progress(3)).next()
+    assert (
+        job.reports(0, "training", progress=progress(3, eta_seconds=9.0, samples_per_second=1.0)).decide(60) == Plan()
+    )
+
+
+def test_a_checkpoint_is_written_even_where_nothing_else_moved():
+    job = a_job().running().reports(0, "training", progress=progress(3)).next()
+    saved = CheckpointRef("s3://b/c", 30, "2026-01-01T00:00:09Z")
+    plan = job.reports(0, "training", progress=progress(3), checkpoint=saved).decide(60)
+    assert plan.status is not None
+    assert plan.status.checkpoint.step == 30
+
+
+def test_the_leaders_last_word_is_in_its_termination_message():
+    record = FailureRecord("ProgramSucceeded", progress=progress(10), checkpoint=CheckpointRef("s3://b/c", 20, ""))
+    plan = a_job().running().reports(0, "training", progress=progress(3)).next().ended(0, 0, record).decide(1)
+    assert plan.status.phase == "Succeeded"
+    assert plan.status.progress.step == 10
+    assert plan.status.checkpoint.step == 20
+
+
+def test_another_workers_progress_is_not_the_jobs():
+    assert a_job(2).running().reports(1, "training", progress=progress(9)).decide() == Plan()
+
+
+def test_the_good_path_is_four_passes_that_write_status():
+    """Pinned, ring granted, running, done; progress apart."""
+    job, writes = a_job(2), 0
+    steps = [
+        lambda job: job,
+        lambda job: job.but(base_present=True),
+        lambda job: type(job)(job.spec, job.status, a_job(2).ready().workers, job.extra),
+        lambda job: job,
+        lambda job: job.reports(0, "training").reports(1, "training"),
+        lambda job: job.ended(1, 0),
+        lambda job: job.ended(0, 0),
+    ]
+    for step in steps:
+        job = step(job)
+        writes += job.decide().status is not None
+        job = job.next()
+    assert job.status.phase == "Succeeded"
+    assert writes <= 5, "one more where the other worker is seen to end first"
+
+
+def test_pending_pods_are_not_pushed_to():
+    job = a_job(2).ringed().worker(1, phase=PodPhase.PENDING, endpoint=None)
+    assert [action.worker for action in job.decide().actions] == ["mnist-0-0"]

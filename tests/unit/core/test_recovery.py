@@ -1,0 +1,165 @@
+"""What a loss is counted as, and what follows: the table of evidence."""
+
+import pytest
+from tests.unit.core.builders import a_job, a_report, a_worker
+
+from kerasjob_api.status import SlotStatus
+from kerasjob_api.wire import FailureRecord
+from kerasjob_core.plan import ConfirmAbsent, CreateWorker, Plan
+
+RUNNING = a_job(2).running()
+PREEMPTED = FailureRecord("Preempted", "told to stop")
+
+EVIDENCE = [
+    # what is seen of worker 1                                     restarts  disruptions  reason
+    ("a deleted pod", lambda j: j.worker(1, deleting=True), 0, 1, "WorkerDisrupted"),
+    ("a deleted pod that said preempted", lambda j: j.ended(1, 30, PREEMPTED, deleting=True), 0, 1, "WorkerDisrupted"),
+    ("a drained pod", lambda j: j.ended(1, 30, disruption="EvictionByEvictionAPI"), 0, 1, "WorkerDisrupted"),
+    (
+        "a drained pod that was killed",
+        lambda j: j.ended(1, 137, disruption="PreemptionByScheduler"),
+        0,
+        1,
+        "WorkerDisrupted",
+    ),
+    ("a killed container", lambda j: j.ended(1, 137), 1, 0, "WorkerLost"),
+    ("out of memory", lambda j: j.ended(1, 137, reason="OOMKilled"), 1, 0, "OutOfMemory"),
+    ("a segmentation fault", lambda j: j.ended(1, 139), 1, 0, "WorkerLost"),
+    ("preempted without evidence", lambda j: j.ended(1, 30, PREEMPTED), 1, 0, "Preempted"),
+    ("a store fault", lambda j: j.ended(1, 22), 1, 0, "StorageError"),
+    ("a cluster fault of the agent", lambda j: j.ended(1, 20), 1, 0, "ClusterFault"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "restarts", "disruptions", "reason"), [e[1:] for e in EVIDENCE], ids=[e[0] for e in EVIDENCE]
+)
+def test_a_lost_pod_is_counted_by_its_evidence_and_replaced_in_the_next_pass(make, restarts, disruptions, reason):
+    job = make(RUNNING)
+    plan = job.decide()
+    status = plan.status
+    assert (status.restarts, status.disruptions) == (restarts, disruptions)
+    assert status.slots == (SlotStatus(slot=1, incarnation=1),)
+    assert status.ring.broken
+    assert status.phase == "Restarting"
+    assert (status.last_failure.worker, status.last_failure.pod) == (1, "mnist-1-0")
+    assert status.last_failure.reason == reason
+    assert plan.actions == (), "what was counted is written before it is acted on"
+    assert job.with_status(status).decide().actions == (CreateWorker(1, 1),)
+
+
+def test_a_pod_that_vanished_is_looked_for_before_its_loss_is_believed():
+    job = RUNNING.without(1)
+    plan = job.decide()
+    assert plan.actions == (ConfirmAbsent("mnist-1-0"),)
+    assert plan.status is None or plan.status.disruptions == 0
+    confirmed = job.but(confirmed_absent=frozenset({"mnist-1-0"})).decide()
+    assert (confirmed.status.restarts, confirmed.status.disruptions) == (0, 1)
+    assert confirmed.status.slots == (SlotStatus(slot=1, incarnation=1),)
+
+
+def test_a_trainer_killed_by_a_signal_is_a_restart_in_place():
+    plan = RUNNING.lost(1, signal=9).lost(0, code=20).decide()
+    assert (plan.status.restarts, plan.status.slots) == (1, ())
+    assert plan.status.last_failure.message == "the trainer was killed by signal 9"
+    assert plan.status.last_failure.worker == 1
+    assert (plan.status.ring.revision, plan.status.ring.broken) == (2, False)
+    assert plan.actions == ()
+
+
+def test_a_stalled_trainer_is_a_restart_in_place():
+    plan = RUNNING.lost(0, code=21, message="no step for 600 s").decide()
+    assert (plan.status.restarts, plan.status.last_failure.reason) == (1, "Stalled")
+
+
+def test_one_that_lost_its_peers_waits_until_it_shows_who_is_to_blame():
+    plan = RUNNING.lost(0, code=20).decide()
+    assert plan.status is None
+    assert plan.actions == ()
+
+
+def test_when_all_lost_their_peers_one_restart_is_counted():
+    plan = RUNNING.lost(0, code=20).lost(1, code=20).decide()
+    assert plan.status.restarts == 1
+    assert plan.status.last_failure.reason == "ClusterFault"
+
+
+def test_one_that_lost_peers_who_are_done_does_not_wait_for_ever():
+    plan = RUNNING.ended(1, 0).lost(0, code=20, message="peer gone").decide()
+    assert plan.status.restarts == 1
+    after = RUNNING.ended(1, 0).lost(0, code=20).with_status(plan.status).next()
+    assert after.status.slots == (SlotStatus(slot=1, incarnation=1),)
+    assert after.decide().actions == (CreateWorker(1, 1),)
+
+
+def test_what_follows_a_counted_loss_is_not_counted():
+    job = RUNNING.worker(1, deleting=True).next()
+    followed = job.without(1).ended(0, 20)
+    status = followed.decide().status
+    assert (status.restarts, status.disruptions) == (0, 1)
+    assert status.slots == (SlotStatus(slot=0, incarnation=1), SlotStatus(slot=1, incarnation=1))
+
+
+def test_two_lost_at_once_are_one():
+    status = RUNNING.ended(0, 137).ended(1, 137).decide().status
+    assert status.restarts == 1
+    assert len(status.slots) == 2
+
+
+def test_a_report_of_an_older_ring_says_nothing_about_this_one():
+    job = RUNNING.lost(1, signal=9).next()
+    assert job.status.ring.revision == 2
+    assert [a.worker for a in job.decide().actions] == ["mnist-0-0", "mnist-1-0"]
+    assert job.decide().status is None
+
+
+def test_a_newcomer_that_fails_before_it_joins_is_counted_for_itself():
+    job = RUNNING.ended(1, 137).next()
+    newcomer = type(job)(job.spec, job.status, (*job.workers[:1], a_worker(1, 1)), job.extra).ended(1, 137)
+    status = newcomer.decide().status
+    assert status.restarts == 2
+    assert status.slots == (SlotStatus(slot=1, incarnation=2),)
+
+
+def test_a_replacement_joins_under_the_next_revision_and_the_same_rank():
+    job = RUNNING.ended(1, 137).next()
+    joined = type(job)(job.spec, job.status, (*job.workers[:1], a_worker(1, 1)), job.extra)
+    ring = joined.decide().status.ring
+    assert (ring.revision, [(m.slot, m.incarnation, m.port) for m in ring.members]) == (2, [(0, 0, 8482), (1, 1, 8482)])
+
+
+def test_too_many_restarts_fail_the_job_and_name_the_last_failure():
+    plan = RUNNING.restarts(3).ended(1, 137, reason="OOMKilled").decide()
+    assert plan.status.phase == "Failed"
+    failed = plan.status.condition("Failed")
+    assert failed.reason == "MaxRestartsExceeded"
+    assert "OutOfMemory" in failed.message
+    assert plan.status.last_failure.reason == "OutOfMemory"
+
+
+def test_with_no_restarts_allowed_the_first_one_fails_and_a_disruption_does_not():
+    job = a_job(2, max_restarts=0).running()
+    assert job.ended(1, 137).decide().status.phase == "Failed"
+    assert job.worker(1, deleting=True).decide().status.phase == "Restarting"
+
+
+def test_a_success_is_seen_before_a_loss():
+    plan = RUNNING.ended(0, 0).ended(1, 137).decide()
+    assert plan.status.phase == "Succeeded"
+    assert plan.status.restarts == 0
+
+
+def test_a_permanent_exit_of_a_pod_that_is_being_deleted_is_a_disruption():
+    plan = RUNNING.ended(1, 10, deleting=True).decide()
+    assert (plan.status.phase, plan.status.disruptions) == ("Restarting", 1)
+
+
+def test_an_old_incarnation_left_over_is_no_news():
+    job = RUNNING.ended(1, 137).next()
+    old, new = job.workers[1], a_worker(1, 1)
+    joined = type(job)(job.spec, job.status, (job.workers[0], old, new), job.extra).next()
+    workers = [(w.slot, w) for w in joined.workers if w is not old]
+    trains = [type(w)(**{**w.__dict__, "report": a_report(w, 2)}) for _, w in workers]
+    done = type(job)(job.spec, joined.status, (*trains, old), job.extra).next()
+    assert done.status.phase == "Running"
+    assert done.decide() == Plan()
