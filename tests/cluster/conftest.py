@@ -27,16 +27,29 @@ def example() -> dict:
     return yaml.safe_load((EXAMPLE / "kerasjob.yaml").read_text())
 
 
+SMALL_DIGITS = "datasets/small/mnist.npz"
+
+
+@pytest.fixture(scope="session")
+def small_digits() -> str:
+    """The few thousand digits that come with the project, in the bucket: a run of many short epochs."""
+    cluster.s3().upload_file(str(EXAMPLE / "data" / "mnist.npz"), "kerasjob", SMALL_DIGITS)
+    return f"s3://kerasjob/{SMALL_DIGITS.removesuffix('mnist.npz')}"
+
+
 @pytest.fixture
-def job(example, request):
-    """A small job of its own name, deleted afterwards. Call it with spec fields to change."""
+def job(example, small_digits):
+    """The example on few digits and 20 short epochs, under a name of its own; deleted afterwards."""
     made = []
 
     def make(name: str, **changes) -> dict:
-        spec = json.loads(json.dumps(example["spec"])) | {"workers": 2} | changes
+        spec = json.loads(json.dumps(example["spec"]))
+        spec["program"]["args"] = SMALL_ARGS
+        spec["data"] = [{"uri": small_digits, "path": "/data/mnist"}]
         for constraint in spec["podTemplate"]["spec"]["topologySpreadConstraints"]:
             constraint["labelSelector"]["matchLabels"]["kerasjob.dev/job"] = name
         made.append(name)
+        spec |= changes
         return {**example, "metadata": {"name": name}, "spec": {k: v for k, v in spec.items() if v is not None}}
 
     yield make
@@ -44,25 +57,34 @@ def job(example, request):
         cluster.delete(name)
 
 
+SMALL_ARGS = ["--epochs=20"]
+
+
 @pytest.fixture(scope="session")
 def reference(example, tmp_path_factory) -> list[dict]:
-    """Histories of plain `python train.py` with the same digits, arguments and seed: what one machine gives."""
-    home = tmp_path_factory.mktemp("reference")
-    (home / "datasets").mkdir()
-    digits = home / "datasets" / "mnist.npz"
-    with digits.open("wb") as file:
-        cluster.s3().download_fileobj("kerasjob", "datasets/mnist/mnist.npz", file)
+    """What one machine gives for the example."""
+    return plain_histories(tmp_path_factory.mktemp("plain"), example, "datasets/mnist/mnist.npz", example_args(example))
+
+
+@pytest.fixture(scope="session")
+def small_reference(example, small_digits, tmp_path_factory) -> list[dict]:
+    """What one machine gives for few digits."""
+    return plain_histories(tmp_path_factory.mktemp("plain-small"), example, SMALL_DIGITS, SMALL_ARGS)
+
+
+def example_args(example: dict) -> list[str]:
+    return example["spec"]["program"]["args"]
+
+
+def plain_histories(home: Path, example: dict, digits: str, args: list[str]) -> list[dict]:
+    """Histories of plain `python train.py` with the same digits, arguments and seed."""
+    staged = home / "datasets" / "mnist.npz"
+    staged.parent.mkdir()
+    cluster.s3().download_file("kerasjob", digits, str(staged))
     shutil.copy(EXAMPLE / "train.py", home)
     histories = home / "histories.json"
     run = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            PLAIN,
-            str(example["spec"]["seed"]),
-            str(histories),
-            *example["spec"]["program"]["args"],
-        ],
+        [sys.executable, "-c", PLAIN, str(example["spec"]["seed"]), str(histories), *args],
         cwd=home,
         env={**os.environ, "KERAS_HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
         capture_output=True,
@@ -108,6 +130,3 @@ def assert_same_losses(found: list[dict], expected: list[dict]) -> None:
 
 def histories_of(job: dict) -> list[dict]:
     return [call["history"] for call in cluster.done_record(job)["histories"]]
-
-
-__all__ = ["EXAMPLE", "Path", "assert_same_losses", "histories_of"]

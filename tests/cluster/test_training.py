@@ -56,7 +56,7 @@ def prometheus_has_what_a_running_job_shows():
 
 def assert_progress_moved(seen: list[dict]):
     shown = [(s["display"]["epoch"], s["display"]["step"], s["display"]["loss"]) for s in seen if s.get("progress")]
-    assert len(set(shown)) >= 3, shown
+    assert len(set(shown)) >= 2, shown
     assert any(s["display"].get("eta") for s in seen)
 
 
@@ -72,37 +72,37 @@ def assert_checkpoints_are_kept(example: dict, job: dict):
     assert job["status"]["checkpoint"]["step"] == newest["step"]
 
 
-def test_a_deleted_pod_is_a_disruption_and_changes_no_loss(job, reference):
+def test_a_deleted_pod_is_a_disruption_and_changes_no_loss(job, small_reference):
     cluster.apply(job("deleted"))
-    cluster.wait_for("deleted", cluster.trains(epoch=2), 3 * MINUTES)
+    cluster.wait_for("deleted", cluster.trains(epoch=3), 3 * MINUTES)
     cluster.kubectl("delete", "pod", "deleted-1-0", "--wait=false")
     status = finish("deleted")[-1]
     assert (status["disruptions"], status["restarts"]) == (1, 0)
     assert status["lastFailure"]["pod"] == "deleted-1-0"
     assert "deleted" in status["lastFailure"]["message"]
-    assert_same_losses(histories_of(cluster.get("kj", "deleted")), reference)
+    assert_same_losses(histories_of(cluster.get("kj", "deleted")), small_reference)
 
 
-def test_a_killed_container_is_a_restart_and_changes_no_loss(job, reference):
+def test_a_killed_container_is_a_restart_and_changes_no_loss(job, small_reference):
     cluster.apply(job("killed"))
-    cluster.wait_for("killed", cluster.trains(epoch=2), 3 * MINUTES)
+    cluster.wait_for("killed", cluster.trains(epoch=3), 3 * MINUTES)
     os.kill(cluster.agent_process("killed-0-0"), signal.SIGKILL)
     status = finish("killed")[-1]
     assert (status["disruptions"], status["restarts"]) == (0, 1)
     assert status["lastFailure"]["pod"] == "killed-0-0"
     assert status["lastFailure"]["exitCode"] == 137
-    assert_same_losses(histories_of(cluster.get("kj", "killed")), reference)
+    assert_same_losses(histories_of(cluster.get("kj", "killed")), small_reference)
 
 
-def test_a_killed_trainer_is_forked_again_in_place(job, reference):
+def test_a_killed_trainer_is_forked_again_in_place(job, small_reference):
     cluster.apply(job("forked"))
-    cluster.wait_for("forked", cluster.trains(epoch=2), 3 * MINUTES)
+    cluster.wait_for("forked", cluster.trains(epoch=3), 3 * MINUTES)
     os.kill(cluster.trainer_process("forked-1-0"), signal.SIGKILL)
     status = finish("forked")[-1]
     assert (status["disruptions"], status["restarts"]) == (0, 1)
     assert status["lastFailure"]["signal"] == 9
     assert {pod["metadata"]["name"] for pod in cluster.pods_of("forked")} == {"forked-0-0", "forked-1-0"}
-    assert_same_losses(histories_of(cluster.get("kj", "forked")), reference)
+    assert_same_losses(histories_of(cluster.get("kj", "forked")), small_reference)
 
 
 @pytest.mark.parametrize("moment", ["starts", "trains"])

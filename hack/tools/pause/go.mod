@@ -1,0 +1,3 @@
+module kerasjob/pause
+
+go 1.26.0
