@@ -24,9 +24,12 @@ def service_name(job: str) -> str:
     return job
 
 
-def secret_name(job: str) -> str:
-    """The Secret with the per-job token."""
-    return f"{job}-token"
+def secret_name(job: str, uid: str) -> str:
+    """The Secret with the per-job token.
+
+    Nobody may read it, so its name must say whose it is: that of an earlier job of this name may still be there.
+    """
+    return f"{job}-token-{uid[:8]}"
 
 
 def plan_name(job: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import KerasJobStatus
@@ -112,8 +113,14 @@ class Observed:
 
     def current(self, slot: int) -> Worker | None:
         """The pod of the slot's incarnation in force."""
-        incarnation = self.job.status.incarnation_of(slot)
+        return self._current.get(slot)
+
+    @cached_property
+    def _current(self) -> dict[int, Worker]:
+        """By slot; made once, since policies ask for every slot of a job with a thousand."""
+        replaced = {entry.slot: entry.incarnation for entry in self.job.status.slots}
+        found: dict[int, Worker] = {}
         for worker in self.workers:
-            if (worker.slot, worker.incarnation) == (slot, incarnation):
-                return worker
-        return None
+            if worker.incarnation == replaced.get(worker.slot, 0):
+                found.setdefault(worker.slot, worker)
+        return found

@@ -8,10 +8,11 @@ import os
 import sys
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from kerasjob_operator import handlers, health, key
 from kerasjob_operator.agents import Agents
-from kerasjob_operator.api_client import KubernetesApi
+from kerasjob_operator.api_client import ApiError, KubernetesApi
 from kerasjob_operator.kubernetes_cluster import KubernetesCluster
 from kerasjob_operator.loop import Loop
 from kerasjob_operator.metrics import REGISTRY, JobCollector
@@ -20,9 +21,12 @@ from kerasjob_operator.queue import WorkQueue
 from kerasjob_operator.settings import OperatorSettings, from_environment
 from kerasjob_operator.store import Store
 
+log = logging.getLogger("kerasjob_operator")
+
 
 async def run(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT."""
+    log.info("watching %s; workers run %s", ", ".join(settings.watched) or "all namespaces", settings.default_image)
     api = await KubernetesApi.connect()
     agents = Agents(await key.load(api, settings.namespace))
     queue = WorkQueue()
@@ -37,10 +41,14 @@ async def run(settings: OperatorSettings) -> None:
     ready = asyncio.Event()
     server = await health.serve(tasks, queue, loop, ready, settings)
     try:
+        # kopf looks once for the resources that it watches: the CRD must be there by then.
+        await loop.listed()
         await kopf.operator(
             registry=handlers.register(store, settings),
             settings=handlers.kopf_settings(),
             standalone=True,
+            # Else kopf asks for the user's name, which an arbitrary uid in a container does not have.
+            identity=Identity("kerasjob-operator"),
             clusterwide=not settings.watched,
             namespaces=settings.watched,
             ready_flag=ready,
@@ -64,7 +72,10 @@ def main() -> None:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    asyncio.run(run(settings))
+    try:
+        asyncio.run(run(settings))
+    except ApiError as error:
+        sys.exit(f"kerasjob-operator: the API server does not let it start: {error}")
 
 
 if __name__ == "__main__":

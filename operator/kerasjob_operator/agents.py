@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -17,7 +16,6 @@ from kerasjob_core.observed import Endpoint
 from kerasjob_operator.metrics import AGENT_REQUESTS
 
 TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
-AT_ONCE = 64
 
 
 class Agents:
@@ -25,7 +23,6 @@ class Agents:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._slots = asyncio.Semaphore(AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
 
     def token(self, job_uid: str) -> str:
@@ -49,26 +46,34 @@ class Agents:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         url = f"http://{host}:{endpoint.agent_port}{path}"
         what = f"{method} {path}"
+        headers = {"Authorization": f"Bearer {self.token(uid)}", "Accept-Encoding": "identity"}
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=TIMEOUT)
+            # The user's program shares the agent's pod: its answers are nobody's word that they claim to be.
+            self._session = aiohttp.ClientSession(
+                timeout=TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
         try:
-            async with (
-                self._slots,
-                self._session.request(
-                    method, url, json=body, headers={"Authorization": f"Bearer {self.token(uid)}"}
-                ) as response,
-            ):
-                text = await response.content.read(WORKER_REPORT_MAX_BYTES + 1)
-                if response.status != 200:
-                    raise Unavailable(f"{what} to {url}: {response.status} {text[:200].decode(errors='replace')}")
-                if len(text) > WORKER_REPORT_MAX_BYTES:
-                    raise Unavailable(f"{what} to {url}: the answer is over {WORKER_REPORT_MAX_BYTES} bytes")
-                report = from_wire(WorkerReport, json.loads(text))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            async with self._session.request(method, url, json=body, headers=headers, allow_redirects=False) as answer:
+                text = await _read(answer)
+                if answer.status != 200:
+                    raise ValueError(f"{answer.status} {text[:200].decode(errors='replace')}")
+                report = from_wire(WorkerReport, json.loads(text, parse_constant=_no_number))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
             AGENT_REQUESTS.labels(what, "error").inc()
-            raise Unavailable(f"{what} to {url}: {error or type(error).__name__}") from error
-        except Unavailable:
-            AGENT_REQUESTS.labels(what, "error").inc()
-            raise
+            raise Unavailable(f"{what} to {url}: {str(error) or type(error).__name__}") from error
         AGENT_REQUESTS.labels(what, "ok").inc()
         return report
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body, or ValueError where it is too long."""
+    text = b""
+    async for chunk in answer.content.iter_any():
+        text += chunk
+        if len(text) > WORKER_REPORT_MAX_BYTES:
+            raise ValueError(f"the answer is over {WORKER_REPORT_MAX_BYTES} bytes")
+    return text
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")

@@ -56,14 +56,14 @@ class KubernetesApi:
         self._client = api_client
 
     @classmethod
-    async def connect(cls) -> KubernetesApi:
-        """From the pod's service account, or from KUBECONFIG."""
+    async def connect(cls, kubeconfig: str | None = None) -> KubernetesApi:
+        """From the pod's service account, or from a kubeconfig: the given one, or that of KUBECONFIG."""
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 100
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
-            await config.load_kube_config(client_configuration=configuration)
+            await config.load_kube_config(kubeconfig, client_configuration=configuration)
         return cls(client.ApiClient(configuration))
 
     async def close(self) -> None:
@@ -89,15 +89,15 @@ class KubernetesApi:
             "PATCH", resource, namespace, name, "status", body=patch, content_type=JSON_PATCH, verb="patch"
         )
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Deletes an object if it still has this uid."""
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> dict[str, Any]:
+        """Deletes an object if it still has this uid; answers the object as it goes, or a Status."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-        await self._request("DELETE", resource, namespace, name, body=body, verb="delete")
+        return await self._request("DELETE", resource, namespace, name, body=body, verb="delete")
 
     async def list_all(
         self, resource: Resource, namespace: str | None, selector: str | None = None, limit: int = 500
-    ) -> list[dict[str, Any]]:
-        """Lists a collection, page by page."""
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Lists a collection, page by page; the items, and the version of which all pages are."""
         items: list[dict[str, Any]] = []
         token = ""
         while True:
@@ -108,7 +108,7 @@ class KubernetesApi:
             items += page["items"]
             token = page["metadata"].get("continue", "")
             if not token:
-                return items
+                return items, int(page["metadata"]["resourceVersion"])
 
     async def _request(
         self,

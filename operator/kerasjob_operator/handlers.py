@@ -15,6 +15,8 @@ from kerasjob_api.constants import Label
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store, pod_key
 
+OURS = f"{Label.MANAGED_BY}={Label.MANAGED_BY_VALUE}"
+
 
 class _KeepNothing(kopf.ProgressStorage, kopf.DiffBaseStorage):
     """Only event handlers run: there is no progress to keep on the objects."""
@@ -45,6 +47,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
+    # On the server's side: a cluster has many more pods than ours.
+    settings.watching.label_selectors["v1", "pods"] = OURS
     settings.networking.request_timeout = 30
     settings.networking.enforce_retry_after = True
     settings.persistence.progress_storage = settings.persistence.diffbase_storage = _KeepNothing()

@@ -35,6 +35,10 @@ CONFIG_MAPS = Resource("api/v1", "configmaps")
 EVENTS = Resource("api/v1", "events")
 NETWORK_POLICIES = Resource("apis/networking.k8s.io/v1", "networkpolicies")
 
+# A job that is deleted and applied again meets its old children for a moment. Only longer than this is it worth a word.
+EARLIER_JOB_SECONDS = 5.0
+TEMPLATES_MAX = 1000
+
 
 class KubernetesCluster:
     """Carries out what the brain decided, and keeps the answers in the store."""
@@ -53,15 +57,23 @@ class KubernetesCluster:
     async def write_status(self, job: Job, status: KerasJobStatus) -> None:
         """Replaces the status if the job is still the one that was read."""
         patch: list[dict[str, Any]] = [
-            # The server refuses the patch with 409 where the object has another version.
+            # Refused with 422 where the object is another one, with 409 where it has another version.
+            {"op": "test", "path": "/metadata/uid", "value": job.ref.uid},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": job.resource_version},
             {"op": "add", "path": "/status", "value": status.model_dump(mode="json", by_alias=True, exclude_none=True)},
         ]
         try:
             body = await self._api.patch_status(JOBS, job.ref.namespace, job.ref.name, patch)
         except ApiError as error:
+            if (error.code == 404 and f'"{job.ref.name}" not found' in error.message) or (
+                error.code == 422 and "is invalid" not in error.message  # what a failed test says names no field
+            ):
+                self._store.drop_job((job.ref.namespace, job.ref.name), job.ref.uid)
+                raise NotFound(f"job {job.ref.namespace}/{job.ref.name} is gone") from error
             _raise(error, job)
         self._store.put_job(body)
+        if status.phase != job.status.phase:
+            log.info("%s/%s: %s", job.ref.namespace, job.ref.name, status.phase)
         _count(job.status, status)
 
     async def emit(self, job: JobRef, event: Event) -> None:
@@ -104,12 +116,15 @@ class KubernetesCluster:
         ]
         for resource, body in wanted:
             try:
-                await self._api.create(resource, ref.namespace, body)
+                made = await self._api.create(resource, ref.namespace, body)
             except ApiError as error:
                 if error.code != 409 or "AlreadyExists" not in error.reason:
                     self._refused(job, error)
-                if resource is not SECRETS:
-                    await self._must_be_ours(job, resource, body["metadata"]["name"])
+                if resource is SECRETS:
+                    continue
+                made = await self._must_be_ours(job, resource, body["metadata"]["name"])
+            if resource is CONFIG_MAPS:
+                self._keep_template(ref.uid, made)
         self._store.set_base_present((ref.namespace, ref.name))
         self._store.set_rejection((ref.namespace, ref.name), None)
 
@@ -125,7 +140,7 @@ class KubernetesCluster:
                 self._refused(job, error)
             created = await self._must_be_ours(job, PODS, name)
             if created["metadata"].get("labels", {}).get(Label.INCARNATION) != str(action.incarnation):
-                self._name_taken(job, f"pod {name} has another incarnation's labels")
+                raise self._name_taken(job, f"pod {name} has another incarnation's labels") from error
             if "deletionTimestamp" in created["metadata"]:
                 self._store.put_pod(created)
                 raise Unavailable(f"pod {name} of an earlier pass is being deleted") from error
@@ -135,10 +150,13 @@ class KubernetesCluster:
     async def delete_worker(self, job: Job, action: DeleteWorker) -> None:
         """Deletes a pod by name and uid."""
         try:
-            await self._api.delete(PODS, job.ref.namespace, action.name, action.uid)
+            answer = await self._api.delete(PODS, job.ref.namespace, action.name, action.uid)
         except ApiError as error:
             if error.code not in (404, 409):  # gone, or another pod has the name by now
                 _raise(error, job)
+        else:
+            if answer.get("kind") == "Pod":
+                self._store.put_pod(answer)
 
     async def confirm_absent(self, job: Job, action: ConfirmAbsent) -> None:
         """Reads the pod once, past every cache."""
@@ -155,12 +173,21 @@ class KubernetesCluster:
         self._store.put_report((job.ref.namespace, job.ref.name), action.worker, report)
 
     async def _template(self, job: Job) -> dict[str, Any]:
+        """The pod as it was pinned at the first start."""
         if job.ref.uid not in self._templates:
-            live = {known.ref.uid for known in self._store.jobs()}
-            self._templates = {uid: template for uid, template in self._templates.items() if uid in live}
-            plan = await self._must_be_ours(job, CONFIG_MAPS, names.plan_name(job.ref.name))
-            self._templates[job.ref.uid] = json.loads(plan["data"][render.POD_FILE])
+            try:
+                plan = await self._must_be_ours(job, CONFIG_MAPS, names.plan_name(job.ref.name))
+                self._keep_template(job.ref.uid, plan)
+            except NotFound:  # somebody deleted it
+                resolved = job.status.resolved
+                assert resolved is not None
+                await self.ensure_base(job, EnsureBase(resolved.image, resolved.seed))
         return self._templates[job.ref.uid]
+
+    def _keep_template(self, uid: str, plan: dict[str, Any]) -> None:
+        self._templates[uid] = json.loads(plan["data"][render.POD_FILE])
+        if len(self._templates) > TEMPLATES_MAX:
+            del self._templates[next(iter(self._templates))]  # the oldest; it can be read again
 
     async def _must_be_ours(self, job: Job, resource: Resource, name: str) -> dict[str, Any]:
         """Reads an object that has a name of ours; raises NameTaken where it is a stranger's."""
@@ -168,18 +195,20 @@ class KubernetesCluster:
             found = await self._api.get(resource, job.ref.namespace, name)
         except ApiError as error:
             _raise(error, job)
-        owners = [owner.get("uid") for owner in found["metadata"].get("ownerReferences") or []]
-        if job.ref.uid not in owners:
-            if "deletionTimestamp" in found["metadata"] or owners:
-                # Most often the child of a deleted job of the same name, soon collected.
-                self._problem(job, Reason.NAME_CONFLICT, f"{resource.plural} {name} belongs to another owner")
-                raise Unavailable(f"{resource.plural} {name} belongs to another owner")
-            self._name_taken(job, f"{resource.plural} {name} exists and does not belong to this job")
-        return found
+        owners = found["metadata"].get("ownerReferences") or []
+        if any(owner.get("uid") == job.ref.uid for owner in owners):
+            return found
+        text = f"{resource.plural} {name}"
+        if any((owner.get("kind"), owner.get("name")) == (c.KIND, job.ref.name) for owner in owners):
+            message = f"{text} belongs to an earlier job of this name and is not gone yet"
+            if time.time() - job.created_at > EARLIER_JOB_SECONDS:
+                self._problem(job, Reason.NAME_CONFLICT, message)
+            raise Unavailable(message)
+        raise self._name_taken(job, f"{text} exists and does not belong to this job")
 
-    def _name_taken(self, job: Job, message: str) -> NoReturn:
+    def _name_taken(self, job: Job, message: str) -> NameTaken:
         self._problem(job, Reason.NAME_CONFLICT, f"{message}; rename the job or delete it")
-        raise NameTaken(message)
+        return NameTaken(message)
 
     def _problem(self, job: Job, reason: Reason, message: str) -> None:
         self._store.set_rejection((job.ref.namespace, job.ref.name), Waiting(reason, message))
@@ -187,10 +216,10 @@ class KubernetesCluster:
     def _refused(self, job: Job, error: ApiError) -> NoReturn:
         """A creation that failed, by class; what the user can mend is kept for the status."""
         text = error.message
-        if error.code == 403 and "exceeded quota" in text:
+        if error.code == 403 and ("exceeded quota" in text or "status unknown for quota" in text):
             self._problem(job, Reason.QUOTA, text)
             raise QuotaExceeded(text) from error
-        if error.code == 403 and ("is being terminated" in text or "because it is being terminated" in text):
+        if error.code == 403 and "is being terminated" in text:
             raise NotFound(text) from error
         if error.code == 403 and "cannot create resource" in text:
             log.error("the operator's own rights are not enough: %s", text)

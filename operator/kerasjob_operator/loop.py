@@ -6,20 +6,20 @@ import asyncio
 import logging
 import time
 
-from kerasjob_api.constants import Label
 from kerasjob_core.cluster import ClusterError, Conflict, NotFound, Unavailable
 from kerasjob_core.reconciler import reconcile
 from kerasjob_core.settings import Settings
-from kerasjob_operator.api_client import ApiError, KubernetesApi
+from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
+from kerasjob_operator.handlers import OURS
 from kerasjob_operator.kubernetes_cluster import JOBS, PODS, KubernetesCluster
 from kerasjob_operator.metrics import LAST_RESYNC, RECONCILE_ERRORS, RECONCILE_SECONDS
 from kerasjob_operator.queue import Key, WorkQueue
 from kerasjob_operator.settings import OperatorSettings
-from kerasjob_operator.store import Store
+from kerasjob_operator.store import Listing, Store
 
 log = logging.getLogger(__name__)
 
-CONFLICT_SECONDS = 0.05  # the event that made the conflict is on its way
+LIST_AGAIN_SECONDS = 2.0  # after a listing that failed
 
 
 class Loop:
@@ -34,10 +34,16 @@ class Loop:
         self._queue = queue
         self._settings = settings
         self._brain = Settings(progress_interval_seconds=settings.progress_interval_seconds)
+        self._listed = asyncio.Event()
         self.last_resync = time.monotonic()
+
+    async def listed(self) -> None:
+        """Waits for the first full listing: before it, what is not known may well be there."""
+        await self._listed.wait()
 
     async def work(self) -> None:
         """One worker, for ever."""
+        await self.listed()
         while True:
             key = await self._queue.take()
             try:
@@ -48,31 +54,35 @@ class Loop:
     async def resync(self) -> None:
         """For ever: lists all and replaces what is known."""
         while True:
+            wait = self._settings.resync_seconds
             try:
-                await self._list_all()
+                self._store.replace_all(await self._list(JOBS), await self._list(PODS, OURS))
+                self.last_resync = time.monotonic()
+                LAST_RESYNC.set(time.time())
+                self._listed.set()
             except ApiError as error:
-                log.warning("resync failed, will be tried again: %s", error)
-                await asyncio.sleep(min(10.0, self._settings.resync_seconds))
-                continue
-            await asyncio.sleep(self._settings.resync_seconds)
+                log.warning("not everything could be listed, will be tried again: %s", error)
+                wait = min(LIST_AGAIN_SECONDS, wait)
+            except Exception:
+                log.exception("the listing could not be taken over")
+            await asyncio.sleep(wait)
 
-    async def _list_all(self) -> None:
-        selector = f"{Label.MANAGED_BY}={Label.MANAGED_BY_VALUE}"
-        jobs, pods = [], []
+    async def _list(self, resource: Resource, selector: str | None = None) -> Listing:
+        items, versions = [], []
         for namespace in self._settings.watched or (None,):
-            jobs += await self._api.list_all(JOBS, namespace)
-            pods += await self._api.list_all(PODS, namespace, selector)
-        self._store.replace_all(jobs, pods)
-        self.last_resync = time.monotonic()
-        LAST_RESYNC.set(time.time())
+            found, version = await self._api.list_all(resource, namespace, selector)
+            items += found
+            versions.append(version)
+        return Listing(items, min(versions))
 
     async def _pass(self, key: Key) -> None:
         started = time.monotonic()
         try:
             plan = await reconcile(self._cluster, *key, time.time(), self._brain)
         except (Conflict, NotFound) as error:
+            # Most often the event that made the conflict is on its way, and makes the job due itself.
             log.debug("%s/%s: looked at again: %s", *key, error)
-            self._queue.add(key, CONFLICT_SECONDS)
+            self._queue.retry(key)
         except ClusterError as error:
             RECONCILE_ERRORS.labels(type(error).__name__).inc()
             log.info("%s/%s: %s: %s", *key, type(error).__name__, error)

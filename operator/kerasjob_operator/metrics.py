@@ -5,6 +5,7 @@ Labels are bounded; what belongs to one job comes from a collector over the stor
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 
@@ -25,7 +26,7 @@ RECONCILE_SECONDS = Histogram(
 RECONCILE_ERRORS = Counter(
     "kerasjob_reconcile_errors_total", "Passes that ended with an error", ["error"], registry=REGISTRY
 )
-QUEUE_DEPTH = Gauge("kerasjob_queue_depth", "Jobs that wait for a pass", registry=REGISTRY)
+QUEUE_DEPTH = Gauge("kerasjob_queue_depth", "Jobs that are due and wait for a pass", registry=REGISTRY)
 QUEUE_LATENCY = Histogram(
     "kerasjob_queue_latency_seconds", "Time from due to the begin of the pass", buckets=FAST, registry=REGISTRY
 )
@@ -72,11 +73,21 @@ class JobCollector(Collector):
         ready = GaugeMetricFamily("kerasjob_workers_ready", "Ready workers of a job", labels=["namespace", "name"])
         restarts = GaugeMetricFamily("kerasjob_status_restarts", "Restarts of a job", labels=["namespace", "name"])
         step = GaugeMetricFamily("kerasjob_progress_total_step", "Steps of a job", labels=["namespace", "name"])
+        info = GaugeMetricFamily(
+            "kerasjob_info", "What a job is", labels=["namespace", "name", "uid", "image", "workers"]
+        )
+        loss = GaugeMetricFamily("kerasjob_progress_loss", "Loss of a job", labels=["namespace", "name"])
         for job in jobs:
             key = [job.ref.namespace, job.ref.name]
+            image = job.status.resolved.image if job.status.resolved is not None else ""
+            info.add_metric([*key, job.ref.uid, image, str(job.spec.workers if job.spec is not None else 0)], 1)
             phase_of.add_metric([*key, job.status.phase or Phase.PENDING.value], 1)
             ready.add_metric(key, job.status.workers.ready)
             restarts.add_metric(key, job.status.restarts)
             if job.status.progress is not None:
                 step.add_metric(key, job.status.progress.total_step)
-        yield from (phase_of, ready, restarts, step)
+                with contextlib.suppress(ValueError):
+                    for metric in job.status.progress.metrics:
+                        if metric.name == "loss":
+                            loss.add_metric(key, float(metric.value))
+        yield from (info, phase_of, ready, restarts, step, loss)

@@ -1,8 +1,12 @@
-"""Asks agents how they do, beside the passes: all of a job that does not train, the leader alone of one that does."""
+"""Asks agents how they do, beside the passes: all of a job that does not train, the leader alone of one that does.
+
+A slow agent delays no other: each is asked by a task of its own, and not again before that one has ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -15,6 +19,13 @@ from kerasjob_operator.agents import Agents
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Key, Store
 
+log = logging.getLogger(__name__)
+
+AT_ONCE = 128
+# A leader whose trainer has lost its peers must be noticed soon. With many jobs, this many leaders are asked a second.
+LEADERS_PER_SECOND = 200
+LEADER_INTERVAL_MAX_SECONDS = 10.0
+
 
 class Poller:
     """Keeps reports fresh in the store. A report that changed makes its job due."""
@@ -24,47 +35,67 @@ class Poller:
     ) -> None:
         self._store = store
         self._agents = agents
-        self._settings = settings
+        self._often = settings.poll_interval_seconds
         self._clock = clock
         self._next: dict[Key, float] = {}
+        self._asked: dict[str, asyncio.Task[None]] = {}  # by pod uid, while they last
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            await self.round()
-            await asyncio.sleep(self._settings.poll_interval_seconds)
+        try:
+            while True:
+                self.round()
+                await asyncio.sleep(self._often)
+        finally:
+            for task in self._asked.values():
+                task.cancel()
 
-    async def round(self) -> None:
-        """One round over the jobs that are due."""
+    def round(self) -> list[asyncio.Task[None]]:
+        """Begins to ask the workers of all jobs that are due; the tasks that do."""
         now = self._clock()
         jobs = [job for job in self._store.jobs() if job.spec is not None and not is_finished(job.status)]
         live = {(job.ref.namespace, job.ref.name) for job in jobs}
         self._next = {key: due for key, due in self._next.items() if key in live}
-        asked = []
+        # A little less than a whole number of rounds, so that none is missed by a hair.
+        leaders = min(max(self._often, len(jobs) / LEADERS_PER_SECOND), LEADER_INTERVAL_MAX_SECONDS)
+        begun = []
         for job in jobs:
             key = (job.ref.namespace, job.ref.name)
-            workers = [w for w in self._store.workers(key) if w.phase is PodPhase.RUNNING and w.endpoint is not None]
-            targets, interval = self._targets(job, workers)
-            if now >= self._next.get(key, 0.0) and targets:
-                self._next[key] = now + interval
-                asked += [self._ask(job, key, worker) for worker in targets]
-        await asyncio.gather(*asked)
+            if now < self._next.get(key, 0.0):
+                continue
+            targets, interval = self._targets(job, leaders)
+            self._next[key] = now + interval - self._often / 2
+            begun += [self._begin(job, key, worker) for worker in targets if worker.uid not in self._asked]
+        return begun
 
-    def _targets(self, job: Job, workers: list[Worker]) -> tuple[list[Worker], float]:
-        often = self._settings.poll_interval_seconds
+    def _targets(self, job: Job, leader_interval: float) -> tuple[list[Worker], float]:
+        workers = self._store.workers((job.ref.namespace, job.ref.name))
+        workers = [w for w in workers if w.phase is PodPhase.RUNNING and w.endpoint is not None]
         if not is_true(job.status, ConditionType.READY):
-            return workers, often
-        leaders = [w for w in workers if rank_of(job.status, w) == 0]
-        trains = bool(leaders) and leaders[0].report is not None and leaders[0].report.state == WorkerState.TRAINING
-        if not trains:
-            return workers, often  # the others show who is to blame
-        # A leader whose trainer has lost its peers must be noticed soon; its progress is written less often.
-        return leaders, min(self._settings.progress_interval_seconds, 5.0)
+            return workers, self._often
+        leader = next((w for w in workers if rank_of(job.status, w) == 0), None)
+        if leader is None or leader.report is None or leader.report.state != WorkerState.TRAINING:
+            return workers, self._often  # the others show who is to blame
+        return [leader], leader_interval
+
+    def _begin(self, job: Job, key: Key, worker: Worker) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._ask(job, key, worker), name=f"ask {worker.name}")
+        self._asked[worker.uid] = task
+        task.add_done_callback(lambda _: self._asked.pop(worker.uid, None))
+        return task
 
     async def _ask(self, job: Job, key: Key, worker: Worker) -> None:
         assert worker.endpoint is not None
         try:
-            report = await self._agents.report(worker.endpoint, job.ref.uid)
+            async with self._slots:
+                report = await self._agents.report(worker.endpoint, job.ref.uid)
         except Unavailable:
             return  # not up yet, or gone: the pod's own state says which
+        except Exception:
+            log.exception("%s/%s: worker %s could not be asked", *key, worker.name)
+            return
         self._store.put_report(key, worker.name, report)
+        ring = job.status.ring
+        if ring is not None and not ring.broken and report.revision < ring.revision:
+            self._store.on_change(key)  # it can be reached, but has not got its ring: a push must have failed

@@ -34,6 +34,7 @@ class WorkQueue:
         self._active: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._wake = asyncio.Event()
+        QUEUE_DEPTH.set_function(self.depth)
 
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Makes a key due after a delay, or sooner where it is due sooner already."""
@@ -42,14 +43,13 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, key))
-        QUEUE_DEPTH.set(len(self._due))
         self._wake.set()
 
     def retry(self, key: Key, at_least: float | None = None) -> None:
         """Makes a key due after its back-off, which doubles with each error in a row."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(BACKOFF_FIRST_SECONDS * 2**failures, BACKOFF_MAX_SECONDS) * (0.5 + self._jitter() / 2)
+        delay = min(BACKOFF_FIRST_SECONDS * 2 ** min(failures, 16), BACKOFF_MAX_SECONDS) * (0.5 + self._jitter() / 2)
         QUEUE_RETRIES.inc()
         self.add(key, max(delay, at_least or 0.0))
 
@@ -65,7 +65,6 @@ class WorkQueue:
                 due, key = heapq.heappop(self._heap)
                 del self._due[key]
                 self._active.add(key)
-                QUEUE_DEPTH.set(len(self._due))
                 QUEUE_LATENCY.observe(max(0.0, self._clock() - due))
                 return key
             self._wake.clear()
@@ -80,6 +79,11 @@ class WorkQueue:
         if key in self._due:
             heapq.heappush(self._heap, (self._due[key], key))
         self._wake.set()
+
+    def depth(self) -> float:
+        """How many keys are due."""
+        now = self._clock()
+        return float(sum(due <= now for due in self._due.values()))
 
     def oldest_overdue_seconds(self) -> float:
         """How long the oldest due key has waited; 0 where none is due."""

@@ -10,7 +10,7 @@ from typing import Any
 from kerasjob_api import constants as c
 from kerasjob_api import names
 from kerasjob_api.constants import Label
-from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.spec import Data, KerasJobSpec
 from kerasjob_api.wire import to_wire
 from kerasjob_core.observed import JobRef
 from kerasjob_core.worker_config import worker_config
@@ -84,7 +84,7 @@ def token_secret(ref: JobRef, token: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": metadata(ref, names.secret_name(ref.name)),
+        "metadata": metadata(ref, names.secret_name(ref.name, ref.uid)),
         "type": "Opaque",
         "stringData": {c.TOKEN_KEY: token},
     }
@@ -120,7 +120,8 @@ def pod(ref: JobRef, template: dict[str, Any], slot: int, incarnation: int) -> d
     body["spec"] |= {"hostname": name, "subdomain": names.service_name(ref.name)}
     for container in body["spec"]["containers"]:
         if container["name"] == c.CONTAINER_NAME:
-            container["env"] += [
+            container["env"] = [
+                *(container.get("env") or []),
                 {"name": "KERASJOB_SLOT", "value": str(slot)},
                 {"name": "KERASJOB_INCARNATION", "value": str(incarnation)},
             ]
@@ -140,7 +141,9 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": c.AGENT_PORT},
             "periodSeconds": 1,
-            "failureThreshold": 1,
+            # Ready is said at once; an agent that is slow for a second on a busy node is not unready.
+            "timeoutSeconds": 3,
+            "failureThreshold": 3,
         },
         "resources": {key: value for key, value in spec.resources.model_dump().items() if value},
         "volumeMounts": mounts,
@@ -202,7 +205,7 @@ def _volumes(ref: JobRef, spec: KerasJobSpec) -> tuple[list[dict[str, Any]], lis
     ]
     volumes: list[dict[str, Any]] = [
         {"name": "kerasjob-config", "projected": {"sources": sources}},
-        {"name": "kerasjob-token", "secret": {"secretName": names.secret_name(ref.name)}},
+        {"name": "kerasjob-token", "secret": {"secretName": names.secret_name(ref.name, ref.uid)}},
         {"name": "kerasjob-work", "emptyDir": {}},
         {"name": "kerasjob-tmp", "emptyDir": {}},
         # NCCL and TensorFlow's data pipelines share memory here; the runtime's default of 64 MiB is too small.
@@ -222,10 +225,25 @@ def _volumes(ref: JobRef, spec: KerasJobSpec) -> tuple[list[dict[str, Any]], lis
     if spec.storage.s3.secret_name is not None:
         volumes.append({"name": "kerasjob-s3", "secret": {"secretName": spec.storage.s3.secret_name, "optional": True}})
         mounts.append({"name": "kerasjob-s3", "mountPath": c.S3_DIR, "readOnly": True})
-    taken = {mount.get("mountPath") for mount in spec.volume_mounts}
-    for index, path in enumerate(dict.fromkeys(posixpath.normpath(item.path) for item in spec.data)):
-        if path in taken or path.startswith((f"{c.WORK_DIR}/", "/tmp/")):
-            continue  # the user's volume, or writable anyway
+    writable = [posixpath.normpath(str(mount.get("mountPath"))) for mount in spec.volume_mounts]
+    for index, path in enumerate(_data_directories(spec, [*writable, c.WORK_DIR, "/tmp"])):
         volumes.append({"name": f"kerasjob-data-{index}", "emptyDir": {}})
         mounts.append({"name": f"kerasjob-data-{index}", "mountPath": path})
     return [*volumes, *spec.volumes], [*mounts, *spec.volume_mounts]
+
+
+def _data_directories(spec: KerasJobSpec, writable: list[str]) -> list[str]:
+    """Directories to be made writable for `spec.data`: the paths, or their parents where they are files'."""
+    directories: list[str] = []
+    for path in sorted(_directory_of(item) for item in spec.data):
+        if not any(path == place or path.startswith(f"{place}/") for place in (*writable, *directories)):
+            directories.append(path)
+    return directories
+
+
+def _directory_of(item: Data) -> str:
+    """An object that is brought to a path with a suffix is a file: /data/mnist.npz wants /data. Else it is the path."""
+    path = posixpath.normpath(item.path)
+    is_file = not item.uri.endswith("/") and not item.path.endswith("/") and "." in posixpath.basename(path)
+    parent = posixpath.dirname(path)
+    return parent if is_file and parent != "/" else path

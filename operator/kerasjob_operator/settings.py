@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
@@ -53,8 +55,10 @@ def from_environment(environment: Mapping[str, str]) -> OperatorSettings:
             faults.append(f"{name}: expected {getattr(kind, '__name__', kind)}, got {text!r}")
             continue
         value = values[field.name]
-        if isinstance(value, (int, float)) and value <= 0:
+        if isinstance(value, (int, float)) and not 0 < value < math.inf:
             faults.append(f"{name}: must be greater than 0, got {text}")
+    if (level := str(values.get("log_level", "INFO"))) not in logging.getLevelNamesMapping():
+        faults.append(f"KERASJOB_LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got {level!r}")
     if faults:
         raise ValueError("; ".join(faults))
     return OperatorSettings(**values)  # type: ignore[arg-type]

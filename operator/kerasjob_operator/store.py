@@ -8,16 +8,17 @@ cluster: a restarted operator begins with an empty store.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from kerasjob_api.constants import Label
-from kerasjob_api.names import is_job_name
+from kerasjob_api.constants import KIND, Label
+from kerasjob_api.names import is_job_name, pod_name
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import KerasJobStatus
 from kerasjob_api.wire import WorkerReport
@@ -27,6 +28,14 @@ from kerasjob_core.validate import parse_spec
 from kerasjob_operator import pods
 
 Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All objects of a kind as they were at a version."""
+
+    items: list[dict[str, Any]]
+    version: int
 
 
 @dataclass
@@ -52,6 +61,9 @@ class Store:
     def __init__(self, default_image: str, on_change: Callable[[Key], None] = lambda _key: None) -> None:
         self._default_image = default_image
         self._entries: dict[Key, _Entry] = defaultdict(_Entry)
+        # Uids that are gone: a listing that was under way when they went must not bring them back. Two generations.
+        self._gone: set[str] = set()
+        self._gone_before: set[str] = set()
         self.on_change = on_change
 
     def observe(self, key: Key) -> Observed | None:
@@ -60,10 +72,12 @@ class Store:
         if entry is None or entry.job is None:
             return None
         uid = entry.job.ref.uid
+        workers = tuple(pod.worker for pod in entry.pods.values() if pod.job_uid == uid)
         return Observed(
             job=entry.job,
-            workers=tuple(pod.worker for pod in entry.pods.values() if pod.job_uid == uid),
-            base_present=entry.base_present,
+            workers=workers,
+            # A pod is made after the base: a restarted operator need not ask for every job's again.
+            base_present=entry.base_present or bool(workers),
             rejection=entry.rejection,
             confirmed_absent=frozenset(entry.confirmed_absent),
             seed=0 if entry.job.status.resolved is not None else secrets.randbelow(2**31),
@@ -82,6 +96,8 @@ class Store:
     def put_job(self, body: dict[str, Any]) -> None:
         """A KerasJob as the API server has it. Older than what is known: ignored."""
         metadata = body["metadata"]
+        if self._is_gone(metadata["uid"]):
+            return
         key = (metadata["namespace"], metadata["name"])
         entry, version = self._entries[key], int(metadata["resourceVersion"])
         old = entry.job
@@ -97,6 +113,7 @@ class Store:
 
     def drop_job(self, key: Key, uid: str) -> None:
         """The job is gone."""
+        self._gone.add(uid)
         entry = self._entries.get(key)
         if entry is None or entry.job is None or entry.job.ref.uid != uid:
             return
@@ -107,7 +124,7 @@ class Store:
     def put_pod(self, body: dict[str, Any]) -> None:
         """A pod of ours as the API server has it. Older than what is known: ignored."""
         key = pod_key(body)
-        if key is None:
+        if key is None or self._is_gone(body["metadata"]["uid"]):
             return
         metadata = body["metadata"]
         entry, version = self._entries[key], int(metadata["resourceVersion"])
@@ -116,15 +133,16 @@ class Store:
             return
         report = old.worker.report if old is not None and old.worker.uid == metadata["uid"] else None
         record = pods.worker(body, report)
-        if record is None:
-            return
-        entry.pods[record.name] = _Pod(record, metadata["labels"].get(Label.JOB_UID, ""), version)
+        if record is None or record.name != pod_name(key[1], record.slot, record.incarnation):
+            return  # a copy of one of ours, by `kubectl debug` for example
+        entry.pods[record.name] = _Pod(record, _owner(metadata), version)
         entry.confirmed_absent.discard(record.name)
         if old is None or old.worker != record:
             self.on_change(key)
 
     def drop_pod(self, key: Key, name: str, uid: str) -> None:
         """A pod is gone."""
+        self._gone.add(uid)
         entry = self._entries.get(key)
         if entry is None or name not in entry.pods or entry.pods[name].worker.uid != uid:
             return
@@ -149,35 +167,48 @@ class Store:
         self._entries[key].base_present = True
 
     def set_rejection(self, key: Key, rejection: Waiting | None) -> None:
-        """Why the last creation was refused; None: it was not."""
+        """Why the last creation was refused; None: it was not.
+
+        Words that differ in numbers only (counts, times, ids of requests) say nothing new: each change is a pass and a
+        write of the status, and the pass meets the same refusal again.
+        """
         entry = self._entries[key]
-        if entry.rejection != rejection:
+        if _without_numbers(entry.rejection) != _without_numbers(rejection):
             entry.rejection = rejection
             self.on_change(key)
 
     def confirm_absent(self, key: Key, pod: str) -> None:
         """A direct read did not find the pod."""
         entry = self._entries[key]
-        entry.pods.pop(pod, None)
+        known = entry.pods.pop(pod, None)
+        if known is not None:
+            self._gone.add(known.worker.uid)
         entry.confirmed_absent.add(pod)
         self.on_change(key)
 
-    def replace_all(self, jobs: Iterable[dict[str, Any]], pod_bodies: Iterable[dict[str, Any]]) -> None:
-        """A full listing: what is not in it is gone, even if no event said so."""
-        found_jobs, found_pods = set(), set()
-        for body in jobs:
-            found_jobs.add(body["metadata"]["uid"])
+    def replace_all(self, jobs: Listing, pod_bodies: Listing) -> None:
+        """A full listing: what is older than it and not in it is gone, even if no event said so."""
+        for body in jobs.items:
             self.put_job(body)
-        for body in pod_bodies:
-            found_pods.add(body["metadata"]["uid"])
+        for body in pod_bodies.items:
             self.put_pod(body)
+        found_jobs = {body["metadata"]["uid"] for body in jobs.items}
+        found_pods = {body["metadata"]["uid"] for body in pod_bodies.items}
         for key, entry in list(self._entries.items()):
             for pod in list(entry.pods.values()):
-                if pod.worker.uid not in found_pods:
+                if pod.worker.uid not in found_pods and pod.version <= pod_bodies.version:
                     self.drop_pod(key, pod.worker.name, pod.worker.uid)
-            if entry.job is not None and entry.job.ref.uid not in found_jobs:
-                self.drop_job(key, entry.job.ref.uid)
-            self.on_change(key)
+            job = entry.job
+            if job is not None and job.ref.uid not in found_jobs and entry.version <= jobs.version:
+                self.drop_job(key, job.ref.uid)
+            if entry.job is None and not entry.pods:
+                self._entries.pop(key, None)
+            else:
+                self.on_change(key)
+        self._gone_before, self._gone = self._gone, set()
+
+    def _is_gone(self, uid: str) -> bool:
+        return uid in self._gone or uid in self._gone_before
 
     def _forget_if_empty(self, key: Key) -> None:
         entry = self._entries[key]
@@ -189,6 +220,12 @@ def pod_key(body: dict[str, Any]) -> Key | None:
     """The job that a pod belongs to."""
     name = (body["metadata"].get("labels") or {}).get(Label.JOB)
     return (body["metadata"]["namespace"], name) if name else None
+
+
+def _owner(metadata: dict[str, Any]) -> str:
+    """The uid of the job that owns a pod: labels can be copied, an owner is checked by the garbage collector."""
+    owners = metadata.get("ownerReferences") or []
+    return next((str(owner["uid"]) for owner in owners if owner.get("kind") == KIND), "")
 
 
 def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
@@ -212,6 +249,12 @@ def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
         faults=faults,
         deleting="deletionTimestamp" in metadata,
     )
+
+
+def _without_numbers(rejection: Waiting | None) -> tuple[str, str] | None:
+    if rejection is None:
+        return None
+    return rejection.reason, re.sub(r"\b[0-9a-f-]{16,}\b|[0-9]+", "0", rejection.message)
 
 
 def _status(data: dict[str, Any]) -> KerasJobStatus:

@@ -68,6 +68,13 @@ class Jobs:
         for name in names:  # one by one: kubectl waits for the creation of a single object only
             self.plane.kubectl("wait", "--for=create", "--timeout=20s", f"pod/{name}")
 
+    def delete_all(self) -> None:
+        """The jobs and their pods, for which no kubelet is there."""
+        for name in self.made:
+            self.plane.kubectl("delete", "kj", name, "--ignore-not-found", "--wait=true", check=False)
+            pods = ("delete", "pods", "-l", f"kerasjob.dev/job={name}", "--force", "--grace-period=0")
+            self.plane.kubectl(*pods, check=False)
+
     def children(self, name: str) -> set[str]:
         kinds = "pods,services,configmaps,secrets,networkpolicies"
         found = self.plane.kubectl("get", kinds, "-l", f"kerasjob.dev/job={name}", "-o", "name").stdout
@@ -78,9 +85,7 @@ class Jobs:
 def jobs(plane, operator):
     jobs = Jobs(plane)
     yield jobs
-    for name in jobs.made:
-        plane.kubectl("delete", "kj", name, "--ignore-not-found", "--wait=true", check=False)
-        plane.kubectl("delete", "pods", "-l", f"kerasjob.dev/job={name}", "--force", "--grace-period=0", check=False)
+    jobs.delete_all()
 
 
 def eventually(check: Callable[[], object], seconds: float = 20) -> None:

@@ -39,7 +39,7 @@ class ControlPlane:
         self.url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = directory / "kubeconfig"
         self.audit_log = directory / "audit.log"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         tools.ensure(BINARIES)
@@ -64,14 +64,25 @@ class ControlPlane:
         self._run(
             "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0",
             f"--service-account-private-key-file={self.directory}/sa.key", "--use-service-account-credentials=false",
-            "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller",
+            "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,"
+            "resourcequota-controller",
         )  # fmt: skip
         self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", "default", "--timeout=30s")
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.kill()
             process.wait()
+
+    def kill(self, name: str) -> None:
+        """A server dies."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def start_again(self, name: str) -> None:
+        """It is started as it was."""
+        self._run(*(str(argument) for argument in self._processes[name].args))
+        self._until_ready()
 
     def kubectl(
         self, *arguments: str, stdin: str | None = None, check: bool = True
@@ -110,8 +121,10 @@ class ControlPlane:
         )
 
     def _run(self, name: str, *arguments: str) -> None:
-        with (self.directory / f"{name}.log").open("wb") as log:
-            self._processes.append(subprocess.Popen([paths.BIN / name, *arguments], stdout=log, stderr=log))
+        program = Path(name).name
+        with (self.directory / f"{program}.log").open("ab") as log:
+            command = [str(paths.BIN / program), *arguments]
+            self._processes[program] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def _until_ready(self) -> None:
         deadline = time.monotonic() + 60
@@ -157,6 +170,12 @@ class Operator:
                     return
             time.sleep(0.1)  # as above
         raise AssertionError(self.log.read_text()[-3000:])
+
+    def stop(self) -> int:
+        """Ends it as a kubelet does; its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(timeout=10)
 
     def kill(self) -> None:
         assert self._process is not None

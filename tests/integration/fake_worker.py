@@ -5,6 +5,7 @@ A real kubelet and real agents are in tests/cluster; here faults are made at exa
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from kerasjob_api.constants import AGENT_PORT
@@ -13,9 +14,10 @@ from kerasjob_api.constants import AGENT_PORT
 class FakeAgent:
     """An agent that takes every ring and says what it is told to say."""
 
-    def __init__(self, host: str, slot: int, incarnation: int) -> None:
+    def __init__(self, host: str, slot: int, incarnation: int, granted: Callable[[], int]) -> None:
         self.host = host
         self.rings: list[dict] = []
+        self.granted_late: list[int] = []  # revisions that came before they were in status
         self.tokens: set[str] = set()
         self.report: dict = {
             "protocol": 1, "slot": slot, "incarnation": incarnation, "revision": 0, "state": "ready",
@@ -30,6 +32,8 @@ class FakeAgent:
             def do_PUT(self):
                 ring = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 agent.rings.append(ring)
+                if granted() < ring["revision"]:
+                    agent.granted_late.append(ring["revision"])
                 agent.report = agent.report | {"revision": ring["revision"], "state": "training", "trainerExit": None}
                 self._answer()
 
@@ -61,8 +65,8 @@ class Kubelet:
 
     def run(self, pod: str, host: str) -> FakeAgent:
         """The pod runs and is ready; its agent answers at `host`."""
-        slot, incarnation = (int(part) for part in pod.rsplit("-", 2)[1:])
-        agent = FakeAgent(host, slot, incarnation)
+        job, slot, incarnation = pod.rsplit("-", 2)
+        agent = FakeAgent(host, int(slot), int(incarnation), lambda: self._granted(job))
         self._agents.append(agent)
         ready = {"type": "Ready", "status": "True"}
         running = {"name": "trainer", "state": {"running": {}}, "ready": True, "image": "i", "imageID": "i",
@@ -70,6 +74,13 @@ class Kubelet:
         self.patch(pod, phase="Running", podIP=host, podIPs=[{"ip": host}], conditions=[ready],
                    containerStatuses=[running])  # fmt: skip
         return agent
+
+    def bind(self, pod: str) -> None:
+        """Gives the pod to a node, so that its deletion waits for a kubelet."""
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+                   "target": {"kind": "Node", "name": "node-1"}}  # fmt: skip
+        path = f"/api/v1/namespaces/default/pods/{pod}/binding"
+        self._plane.kubectl("create", f"--raw={path}", "-f", "-", stdin=json.dumps(binding))
 
     def end(self, pod: str, code: int, message: str = "", reason: str = "Error") -> None:
         """The container has ended."""
@@ -93,6 +104,13 @@ class Kubelet:
             "patch", "pod", pod, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status})
         )
 
+    def _granted(self, job: str) -> int:
+        """The ring revision in the job's status."""
+        path = "jsonpath={.status.ring.revision}"
+        return int(self._plane.kubectl("get", "kj", job, "-o", path, check=False).stdout or 0)
+
     def close(self) -> None:
-        for agent in self._agents:
+        while self._agents:
+            agent = self._agents.pop()
             agent.close()
+            assert agent.granted_late == []

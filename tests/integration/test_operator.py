@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import yaml
 from tests.integration.conftest import eventually
 from tests.integration.control_plane import ROOT, Operator
@@ -24,8 +25,9 @@ def failure(**record) -> str:
 
 def test_a_job_is_created_trains_and_succeeds(jobs, kubelet, plane):
     leader, other = start(jobs, kubelet, "good", 10, seed=5)
+    uid = jobs.get("good")["metadata"]["uid"]
     assert jobs.children("good") == {
-        "pod/good-0-0", "pod/good-1-0", "service/good", "configmap/good-plan", "secret/good-token",
+        "pod/good-0-0", "pod/good-1-0", "service/good", "configmap/good-plan", f"secret/good-token-{uid[:8]}",
         "networkpolicy.networking.k8s.io/good",
     }  # fmt: skip
     ring = jobs.get("good")["status"]["ring"]
@@ -49,6 +51,8 @@ def test_a_job_is_created_trains_and_succeeds(jobs, kubelet, plane):
     table = plane.kubectl("get", "kj", "good").stdout
     assert "Succeeded" in table
     assert "2/5" in table
+    events = plane.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}").stdout.split()
+    assert {"Created", "RingFormed", "ProgramSucceeded"} <= set(events)
 
 
 def test_the_pods_of_a_job_are_admitted_under_the_restricted_level(jobs, plane):
@@ -56,6 +60,11 @@ def test_the_pods_of_a_job_are_admitted_under_the_restricted_level(jobs, plane):
     try:
         jobs.apply("restricted", data=[{"uri": "s3://bucket/x/", "path": "/data"}])
         jobs.wait_for_pods("restricted-0-0", "restricted-1-0")
+        jobs.apply("root", podTemplate={"spec": {"securityContext": {"runAsNonRoot": False}}})
+        job = jobs.wait("root", ".status.phase", "Invalid")
+        invalid = next(c for c in job["status"]["conditions"] if c["type"] == "Invalid")
+        assert invalid["reason"] == "PodRejected"
+        assert 'violates PodSecurity "restricted:latest"' in invalid["message"]
     finally:
         plane.kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce-")
 
@@ -174,18 +183,61 @@ def test_what_keeps_a_pod_from_starting_is_shown_and_final_only_later(jobs, kube
     assert status["lastFailure"]["reason"] == "ImageCannotBePulled"
 
 
-def test_a_strangers_service_is_not_touched(jobs, plane):
-    plane.kubectl("create", "service", "clusterip", "taken", "--tcp=80")
+def test_a_quota_is_waited_for(jobs, plane):
+    plane.kubectl("create", "quota", "few", "--hard=pods=1")
+    try:
+        plane.kubectl("wait", "quota/few", "--for=jsonpath={.status.hard.pods}=1", "--timeout=20s")
+        jobs.apply("many")
+        status = jobs.wait("many", '.status.conditions[?(@.type=="Problem")].status', "True")["status"]
+        problem = next(c for c in status["conditions"] if c["type"] == "Problem")
+        assert (problem["reason"], status["phase"]) == ("QuotaExceeded", "Pending")
+        assert "exceeded quota: few" in problem["message"]
+    finally:
+        plane.kubectl("delete", "quota", "few")
+    jobs.wait_for_pods("many-0-0", "many-1-0")
+    jobs.wait("many", '.status.conditions[?(@.type=="Problem")].status', "False")
+
+
+def test_a_job_that_is_applied_again_has_nothing_of_the_earlier_one(jobs, kubelet, plane):
+    agents = start(jobs, kubelet, "again", 70)
+    first = jobs.get("again")["metadata"]["uid"]
+    plane.kubectl("delete", "kj", "again", "--wait=true")
+    kubelet.close()
+    later = start(jobs, kubelet, "again", 80)
+    job = jobs.get("again")
+    assert job["metadata"]["uid"] != first
+    assert job["status"]["ring"]["revision"] == 1
+    assert not any(c["type"] == "Problem" for c in job["status"]["conditions"])
+    assert agents[0].tokens != later[0].tokens
+    secrets = {child for child in jobs.children("again") if child.startswith("secret/")}
+    assert f"secret/again-token-{job['metadata']['uid'][:8]}" in secrets
+
+
+STRANGERS = {
+    "service": {"apiVersion": "v1", "spec": {"ports": [{"port": 80}]}},
+    "networkpolicy": {"apiVersion": "networking.k8s.io/v1", "spec": {"podSelector": {}}},
+    "configmap": {"apiVersion": "v1"},
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_what_a_stranger_has_of_this_name_is_not_touched(jobs, plane, kind):
+    name = "taken-plan" if kind == "configmap" else "taken"
+    kinds = {"service": "Service", "networkpolicy": "NetworkPolicy", "configmap": "ConfigMap"}
+    stranger = {"kind": kinds[kind], "metadata": {"name": name}, **STRANGERS[kind]}
+    plane.kubectl("create", "-f", "-", stdin=json.dumps(stranger))
+    before = plane.kubectl("get", kind, name, "-o", "json").stdout
     try:
         jobs.apply("taken")
         status = jobs.wait("taken", '.status.conditions[?(@.type=="Problem")].status', "True")["status"]
         problem = next(c for c in status["conditions"] if c["type"] == "Problem")
         assert problem["reason"] == "NameConflict"
-        assert "services taken exists" in problem["message"]
-        plane.kubectl("delete", "service", "taken")
+        assert f" {name} exists" in problem["message"]
+        assert plane.kubectl("get", kind, name, "-o", "json").stdout == before
+        plane.kubectl("delete", kind, name)
         jobs.wait_for_pods("taken-0-0", "taken-1-0")  # it heals once the name is free
     finally:
-        plane.kubectl("delete", "service", "taken", "--ignore-not-found")
+        plane.kubectl("delete", kind, name, "--ignore-not-found")
 
 
 def test_deleting_a_job_deletes_its_children_even_without_the_operator(jobs, operator, plane):
@@ -250,16 +302,25 @@ def test_operator_metrics_and_health(jobs, operator):
         assert name in metrics
 
 
+def test_the_operator_ends_when_it_is_told_to(operator):
+    assert operator.stop() == 0
+    assert "Traceback" not in operator.log.read_text()
+    operator.start()
+
+
 def test_the_rights_are_those_that_were_used(jobs, plane):
-    """Every verb of the shipped roles was used by the tests above, and nothing was denied (checked by the fixture)."""
+    """Every verb of the shipped roles was used by the tests above, and nothing that was asked for was denied."""
     user = "system:serviceaccount:kerasjob-system:kerasjob-operator"
-    used = set()
+    used, denied = set(), []
     for line in plane.audit_log.read_text().splitlines():
         event = json.loads(line)
         if event["user"]["username"] == user and "objectRef" in event:
             ref = event["objectRef"]
             resource = "/".join(part for part in (ref.get("resource"), ref.get("subresource")) if part)
             used.add((ref.get("apiGroup", ""), resource, event["verb"]))
+            if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid":
+                denied.append(line)
+    assert denied == []
     shipped = set()
     for document in yaml.safe_load_all((ROOT / "manifests/base/rbac.yaml").read_text()):
         if document["kind"] in ("Role", "ClusterRole") and document["metadata"]["name"].startswith("kerasjob-operator"):
@@ -271,6 +332,19 @@ def test_the_rights_are_those_that_were_used(jobs, plane):
                     for verb in rule["verbs"]
                 }
     assert shipped - used == set()
+
+
+def test_an_api_server_that_was_away_is_heard_again(jobs, kubelet, operator, plane):
+    # After the test of rights: a fresh API server denies everything for a moment, until it knows its roles.
+    start(jobs, kubelet, "through", 90)
+    plane.kill("kube-apiserver")
+    plane.start_again("kube-apiserver")
+    jobs.apply("after")
+    jobs.wait_for_pods("after-0-0", "after-1-0")
+    kubelet.end("through-0-0", 0, failure(reason="Done"))
+    status = jobs.wait("through", ".status.phase", "Succeeded", 30)["status"]
+    assert (status["restarts"], status["disruptions"], status["ring"]["revision"]) == (0, 0, 1)
+    assert operator.get("/healthz") == "ok"
 
 
 def test_bad_settings_are_refused_all_at_once():

@@ -64,13 +64,13 @@ def _loss_of(draft: Draft, slot: int) -> Loss | None:
     status, observed = draft.status, draft.observed
     incarnation = status.incarnation_of(slot)
     worker = observed.current(slot)
+    if worker is not None and not worker.has_ended and not worker.deleting:
+        return None
     member = is_member(status, slot, incarnation)
     if worker is None:
         return _vanished(draft, slot, incarnation) if member else None
     if worker.phase is PodPhase.SUCCEEDED and not (status.ring is not None and status.ring.broken and member):
         return None  # done for itself; the leader's word ends the job
-    if not worker.has_ended and not worker.deleting:
-        return None
     return Loss(
         slot,
         describe(worker, draft.now),

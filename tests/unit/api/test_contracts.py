@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from kerasjob_api import constants, crd, exit_codes, names, wire
 
 ROOT = Path(__file__).parents[3]

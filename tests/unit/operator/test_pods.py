@@ -45,6 +45,12 @@ def test_a_strangers_termination_message_stays_text():
     assert (exit_.record, exit_.message) == (None, "Killed")
 
 
+@pytest.mark.parametrize("text", ["[" * 4000, '{"reason":' * 400, "null", "7"])
+def test_whatever_a_program_leaves_as_its_last_word_is_text(text):
+    exit_ = pods.worker(pod(phase="Failed", containerStatuses=ended(1, text))).exit
+    assert (exit_.record, exit_.message) == (None, text)
+
+
 def test_out_of_memory_keeps_the_kubelets_reason():
     exit_ = pods.worker(pod(phase="Failed", containerStatuses=ended(137, reason="OOMKilled"))).exit
     assert (exit_.code, exit_.reason) == (137, "OOMKilled")

@@ -72,6 +72,18 @@ async def test_back_off_doubles_up_to_a_limit_and_is_forgotten(queue, clock):
     assert queue._due[A] - clock[0] == pytest.approx(0.2)
 
 
+async def test_a_job_that_fails_for_days_is_still_tried(queue):
+    queue._failures[A] = 5000
+    queue.retry(A)
+    assert queue._due[A] == BACKOFF_MAX_SECONDS
+
+
+async def test_only_what_is_due_counts_as_depth(queue):
+    queue.add(A)
+    queue.add(B, 60)
+    assert queue.depth() == 1
+
+
 async def test_the_servers_retry_after_is_honoured(queue):
     queue.retry(A, at_least=7.0)
     assert queue._due[A] == 7.0

@@ -6,7 +6,7 @@ import pytest
 
 from kerasjob_api.wire import WorkerReport
 from kerasjob_core.observed import Waiting
-from kerasjob_operator.store import Store
+from kerasjob_operator.store import Listing, Store
 
 KEY = ("default", "m")
 
@@ -27,9 +27,10 @@ def pod(version=1, uid="p1", slot=0, incarnation=0, job_uid="u1", phase="Running
         "metadata": {
             "namespace": "default", "name": f"m-{slot}-{incarnation}", "uid": uid, "resourceVersion": str(version),
             "labels": {
-                "kerasjob.dev/job": "m", "kerasjob.dev/job-uid": job_uid, "kerasjob.dev/slot": str(slot),
+                "kerasjob.dev/job": "m", "kerasjob.dev/job-uid": "u1", "kerasjob.dev/slot": str(slot),
                 "kerasjob.dev/incarnation": str(incarnation),
             },
+            "ownerReferences": [{"kind": "KerasJob", "name": "m", "uid": job_uid}],
         },
         "status": {"phase": phase},
     }  # fmt: skip
@@ -68,6 +69,17 @@ def test_a_job_of_the_same_name_starts_afresh(store):
     assert observed.workers == ()  # the old job's pod is not this one's
 
 
+def test_a_copy_of_a_pod_is_no_worker(store):
+    store.put_job(job())
+    copy = pod()
+    copy["metadata"]["name"] = "m-0-0-debug"
+    store.put_pod(copy)
+    without_owner = pod(slot=1)
+    del without_owner["metadata"]["ownerReferences"]
+    store.put_pod(without_owner)
+    assert store.observe(KEY).workers == ()
+
+
 def test_a_report_is_kept_with_its_pod_and_an_older_revision_is_not(store):
     store.put_job(job())
     store.put_pod(pod())
@@ -83,11 +95,57 @@ def test_a_report_is_kept_with_its_pod_and_an_older_revision_is_not(store):
 def test_a_full_listing_drops_what_is_gone(store, changes):
     store.put_job(job())
     store.put_pod(pod())
-    store.replace_all([job()], [])
+    store.replace_all(Listing([job()], 5), Listing([], 5))
     assert store.observe(KEY).workers == ()
-    store.replace_all([], [])
+    store.replace_all(Listing([], 6), Listing([], 6))
     assert store.observe(KEY) is None
     assert KEY in changes
+
+
+def test_what_came_after_a_listing_was_made_is_not_dropped_by_it(store):
+    store.put_job(job(8))
+    store.put_pod(pod(9))
+    store.replace_all(Listing([], 7), Listing([], 7))
+    assert len(store.observe(KEY).workers) == 1
+
+
+def test_what_went_after_a_listing_was_made_is_not_brought_back_by_it(store):
+    store.put_job(job())
+    store.put_pod(pod())
+    store.drop_pod(KEY, "m-0-0", "p1")
+    store.drop_job(KEY, "u1")
+    store.replace_all(Listing([job()], 7), Listing([pod()], 7))
+    assert store.observe(KEY) is None
+    assert store.jobs() == []
+    store.put_job(job(9, uid="u2"))
+    assert store.observe(KEY).workers == ()
+
+
+def test_nothing_stays_of_what_is_gone(store):
+    store.put_job(job())
+    store.drop_job(KEY, "u1")
+    store.set_rejection(KEY, Waiting("QuotaExceeded", "the pass was under way when the job went"))
+    for version in (2, 3, 4):
+        store.replace_all(Listing([], version), Listing([], version))
+    assert (store._entries, store._gone, store._gone_before) == ({}, set(), set())
+
+
+def test_a_pod_shows_that_the_base_is_there(store):
+    store.put_job(job())
+    assert not store.observe(KEY).base_present
+    store.put_pod(pod())
+    assert store.observe(KEY).base_present
+
+
+def test_a_refusal_whose_numbers_alone_change_is_no_news(store, changes):
+    store.put_job(job())
+    changes.clear()
+    store.set_rejection(KEY, Waiting("QuotaExceeded", "used: pods=3, request 7f3c9a1be0d24c58"))
+    store.set_rejection(KEY, Waiting("QuotaExceeded", "used: pods=4, request 9f3c9a1be0d24c51"))
+    assert changes == [KEY]
+    store.set_rejection(KEY, Waiting("QuotaExceeded", "used: memory=4"))
+    store.set_rejection(KEY, None)
+    assert changes == [KEY] * 3
 
 
 def test_a_rejection_is_forgotten_with_the_spec_that_caused_it(store):

@@ -1,0 +1,116 @@
+"""Requests to agents: what may come back from a pod that runs a stranger's program."""
+
+import json
+
+import pytest
+from aiohttp import web
+
+from kerasjob_api.wire import Member, Ring
+from kerasjob_core.cluster import Unavailable
+from kerasjob_core.observed import Endpoint
+from kerasjob_operator.agents import Agents
+
+REPORT = {"protocol": 1, "slot": 0, "incarnation": 0, "revision": 0, "state": "ready"}
+UID = "1234"
+
+
+@pytest.fixture
+async def agents():
+    agents = Agents(b"key")
+    yield agents
+    await agents.close()
+
+
+@pytest.fixture
+async def serve():
+    """Starts a server that handles every request so; its endpoint."""
+    runners = []
+
+    async def start(handler):
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        runners.append(runner)
+        return Endpoint("127.0.0.1", runner.addresses[0][1], 8480)
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def test_a_report_is_asked_for_with_the_jobs_token(agents, serve):
+    seen = []
+
+    async def handler(request):
+        seen.append((request.method, request.path, request.headers["Authorization"]))
+        return web.json_response(REPORT)
+
+    endpoint = await serve(handler)
+    assert (await agents.report(endpoint, UID)).state == "ready"
+    await agents.push_ring(endpoint, Ring(UID, 1, (Member(0, 0, "h", 1, 2),)))
+    token = f"Bearer {agents.token(UID)}"
+    assert seen == [("GET", "/v1/status", token), ("PUT", "/v1/ring", token)]
+    assert agents.token(UID) != agents.token("other")
+
+
+async def test_a_report_that_comes_in_pieces_is_read_to_its_end(agents, serve):
+    async def handler(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in json.dumps(REPORT):
+            await response.write(piece.encode())
+        return response
+
+    assert (await agents.report(await serve(handler), UID)).state == "ready"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"[" * 20_000, "RecursionError|recursion"),
+        (b" " * 70_000, "over 65536 bytes"),
+        (b"not json", "Expecting value"),
+        (b"[]", "expected an object"),
+        (json.dumps(REPORT | {"revision": "one"}).encode(), "revision: expected int"),
+        (b'{"slot": 0, "incarnation": 0, "revision": NaN, "state": "x"}', "NaN is no JSON number"),
+    ],
+)
+async def test_what_is_no_report_is_refused(agents, serve, body, words):
+    async def handler(_request):
+        return web.Response(body=body)
+
+    with pytest.raises(Unavailable, match=words):
+        await agents.report(await serve(handler), UID)
+
+
+async def test_an_agent_cannot_send_the_operator_elsewhere(agents, serve):
+    asked = []
+
+    async def elsewhere(request):
+        asked.append(request.path)
+        return web.json_response(REPORT)
+
+    other = await serve(elsewhere)
+
+    async def handler(_request):
+        raise web.HTTPFound(f"http://{other.host}:{other.agent_port}/secret")
+
+    with pytest.raises(Unavailable, match="302"):
+        await agents.report(await serve(handler), UID)
+    assert asked == []
+
+
+async def test_the_agents_own_words_are_kept(agents, serve):
+    async def handler(_request):
+        return web.Response(status=409, text="revision 3 is in force")
+
+    with pytest.raises(Unavailable, match="409 revision 3 is in force"):
+        await agents.report(await serve(handler), UID)
+
+
+async def test_nobody_there(agents):
+    with pytest.raises(Unavailable, match="GET /v1/status"):
+        await agents.report(Endpoint("127.0.0.1", 1, 8480), UID)

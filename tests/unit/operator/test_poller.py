@@ -1,0 +1,143 @@
+"""Who is asked how often, and that a slow agent delays no other."""
+
+import asyncio
+
+import pytest
+from tests.unit.operator.test_store import KEY, job, pod
+
+from kerasjob_api.wire import WorkerReport
+from kerasjob_core.cluster import Unavailable
+from kerasjob_operator.poller import Poller
+from kerasjob_operator.settings import OperatorSettings
+from kerasjob_operator.store import Store
+
+RING = {"revision": 1, "members": [
+    {"slot": slot, "incarnation": 0, "host": f"10.0.0.{slot}", "agentPort": 8470, "port": 8481} for slot in (0, 1)
+]}  # fmt: skip
+TRAINS = {"ring": RING, "conditions": [
+    {"type": "Ready", "status": "True", "reason": "RingFormed", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+]}  # fmt: skip
+
+
+class FakeAgents:
+    """Answers by address; an address in `slow` never answers."""
+
+    def __init__(self):
+        self.asked = []
+        self.slow = set()
+        self.state, self.revision = "training", 1
+
+    async def report(self, endpoint, _uid):
+        self.asked.append(endpoint.host)
+        if endpoint.host in self.slow:
+            await asyncio.Event().wait()
+        if self.state is None:
+            raise Unavailable("no")
+        return WorkerReport(int(endpoint.host[-1]), 0, self.revision, self.state)
+
+
+@pytest.fixture
+def agents():
+    return FakeAgents()
+
+
+@pytest.fixture
+def changes():
+    return []
+
+
+@pytest.fixture
+def store(changes):
+    store = Store("image", changes.append)
+    for slot in (0, 1):
+        body = pod(slot=slot, uid=f"p{slot}")
+        body["status"] |= {"podIP": f"10.0.0.{slot}"}
+        store.put_pod(body)
+    return store
+
+
+@pytest.fixture
+def clock():
+    return [0.0]
+
+
+@pytest.fixture
+def poller(store, agents, clock):
+    return Poller(store, agents, OperatorSettings(), lambda: clock[0])
+
+
+async def round_of(poller, agents):
+    """The addresses that one round asks."""
+    agents.asked.clear()
+    await asyncio.gather(*poller.round())
+    return sorted(agents.asked)
+
+
+async def test_all_workers_of_a_job_that_does_not_train_are_asked(store, poller, agents, clock):
+    store.put_job(job())
+    for clock[0] in (0.0, 1.0, 2.0):
+        assert await round_of(poller, agents) == ["10.0.0.0", "10.0.0.1"]
+
+
+async def test_only_the_leader_of_a_job_that_trains_is_asked(store, poller, agents, clock):
+    store.put_job(job(**TRAINS))
+    assert await round_of(poller, agents) == ["10.0.0.0", "10.0.0.1"]  # nothing is known yet
+    clock[0] = 1.0
+    assert await round_of(poller, agents) == ["10.0.0.0"]
+
+
+async def test_all_are_asked_again_once_the_leader_does_not_train(store, poller, agents, clock):
+    store.put_job(job(**TRAINS))
+    await round_of(poller, agents)
+    agents.state = "lost"
+    for clock[0], expected in ((1.0, ["10.0.0.0"]), (2.0, ["10.0.0.0", "10.0.0.1"])):
+        assert await round_of(poller, agents) == expected
+
+
+async def test_nobody_of_a_job_that_has_ended_is_asked(store, poller, agents):
+    done = [{"type": "Complete", "status": "True", "reason": "x", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+    store.put_job(job(conditions=done))
+    assert await round_of(poller, agents) == []
+
+
+async def test_a_slow_agent_delays_no_other_and_is_asked_once_at_a_time(store, poller, agents, clock):
+    store.put_job(job())
+    agents.slow = {"10.0.0.0"}
+    for clock[0] in (0.0, 1.0, 2.0):
+        begun = poller.round()
+        await asyncio.sleep(0)
+        await asyncio.wait(begun, timeout=0.05)
+    assert sorted(agents.asked) == ["10.0.0.0", "10.0.0.1", "10.0.0.1", "10.0.0.1"]
+    assert store.observe(KEY).workers[1].report.state == "training"
+    for task in list(poller._asked.values()):
+        task.cancel()
+
+
+async def test_a_report_makes_its_job_due_when_it_is_news(store, poller, agents, clock, changes):
+    store.put_job(job())
+    await round_of(poller, agents)
+    changes.clear()
+    clock[0] = 1.0
+    await round_of(poller, agents)
+    assert changes == []
+    agents.state, clock[0] = "lost", 2.0
+    await round_of(poller, agents)
+    assert changes == [KEY, KEY]
+
+
+async def test_an_agent_that_can_be_reached_again_gets_its_ring_at_once(store, poller, agents, clock, changes):
+    store.put_job(job(ring=RING))
+    agents.revision = 0
+    await round_of(poller, agents)
+    changes.clear()
+    clock[0] = 1.0
+    await round_of(poller, agents)
+    assert KEY in changes
+
+
+async def test_silence_is_no_news(store, poller, agents, changes):
+    store.put_job(job())
+    changes.clear()
+    agents.state = None
+    await round_of(poller, agents)
+    assert changes == []
