@@ -39,7 +39,7 @@ def small_digits() -> str:
 
 @pytest.fixture
 def job(example, small_digits):
-    """The example on few digits and 20 short epochs, under a name of its own; deleted afterwards."""
+    """The example on few digits and 10 short epochs, under a name of its own; deleted afterwards."""
     made = []
 
     def make(name: str, **changes) -> dict:
@@ -57,7 +57,7 @@ def job(example, small_digits):
         cluster.delete(name)
 
 
-SMALL_ARGS = ["--epochs=20"]
+SMALL_ARGS = ["--epochs=10"]
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def assert_checkpoints_are_kept(example: dict, job: dict):
 
 def test_a_deleted_pod_is_a_disruption_and_changes_no_loss(job, small_reference):
     cluster.apply(job("deleted"))
-    cluster.wait_for("deleted", cluster.trains(epoch=3), 3 * MINUTES)
+    cluster.wait_for("deleted", cluster.trains(epoch=2), 3 * MINUTES)
     cluster.kubectl("delete", "pod", "deleted-1-0", "--wait=false")
     status = finish("deleted")[-1]
     assert (status["disruptions"], status["restarts"]) == (1, 0)
@@ -85,7 +85,7 @@ def test_a_deleted_pod_is_a_disruption_and_changes_no_loss(job, small_reference)
 
 def test_a_killed_container_is_a_restart_and_changes_no_loss(job, small_reference):
     cluster.apply(job("killed"))
-    cluster.wait_for("killed", cluster.trains(epoch=3), 3 * MINUTES)
+    cluster.wait_for("killed", cluster.trains(epoch=2), 3 * MINUTES)
     os.kill(cluster.agent_process("killed-0-0"), signal.SIGKILL)
     status = finish("killed")[-1]
     assert (status["disruptions"], status["restarts"]) == (0, 1)
@@ -96,7 +96,7 @@ def test_a_killed_container_is_a_restart_and_changes_no_loss(job, small_referenc
 
 def test_a_killed_trainer_is_forked_again_in_place(job, small_reference):
     cluster.apply(job("forked"))
-    cluster.wait_for("forked", cluster.trains(epoch=3), 3 * MINUTES)
+    cluster.wait_for("forked", cluster.trains(epoch=2), 3 * MINUTES)
     os.kill(cluster.trainer_process("forked-1-0"), signal.SIGKILL)
     status = finish("forked")[-1]
     assert (status["disruptions"], status["restarts"]) == (0, 1)

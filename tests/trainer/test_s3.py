@@ -1,0 +1,165 @@
+"""S3: a real server (versitygw), and what is said when it says no."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.trainer.harness import Gates, eventually, free_ports
+from tests.trainer.stores import checkpoints_do_what_they_say, store_does_what_it_says
+
+from kerasjob_api.wire import DataSource, S3Access
+from kerasjob_trainer.staging.data import stage
+from kerasjob_trainer.store import StoreError, open_store
+
+ROOT = Path(__file__).parents[2]
+KEY, SECRET = "some-key", "some-secret"
+
+
+def versitygw() -> str | None:
+    """The server's binary: KERASJOB_VERSITYGW, the test cluster's, or one on PATH."""
+    for path in (os.environ.get("KERASJOB_VERSITYGW"), ROOT / ".cluster" / "bin" / "versitygw"):
+        if path and Path(path).exists():
+            return str(path)
+    return shutil.which("versitygw")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    binary = versitygw()
+    if binary is None:
+        pytest.skip("no versitygw: `make cluster-up` builds it, or set KERASJOB_VERSITYGW")
+    folder = tmp_path_factory.mktemp("s3")
+    (folder / "bucket").mkdir()
+    (port,) = free_ports(1)
+    command = [binary, "--access", KEY, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "posix", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        endpoint = f"http://127.0.0.1:{port}"
+        keys = folder.parent / "keys"
+        write_keys(keys, KEY, SECRET)
+        eventually(lambda: answers(endpoint, keys), "the S3 server answers", 20)
+        yield endpoint
+        process.kill()
+
+
+def answers(endpoint: str, keys: Path) -> bool:
+    try:
+        open_store("s3://bucket/", S3Access(endpoint, "us-east-1", "keys"), keys).entries("")
+    except StoreError:
+        return False
+    return True
+
+
+def write_keys(folder: Path, key: str, secret: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "AWS_ACCESS_KEY_ID").write_text(key)
+    (folder / "AWS_SECRET_ACCESS_KEY").write_text(secret)
+
+
+def start(job, endpoint, keys=None, checkpoint="s3://bucket/checkpoints/", data=()):
+    """A job with one worker; `keys` are what its secret holds."""
+    s3 = {"endpoint": endpoint, "region": "us-east-1", "secretName": "my-secret"}
+    made = job(config={"checkpoint": {"uri": checkpoint}, "data": list(data), "s3": s3})
+    if keys is not None:
+        write_keys(made.folder / "s3-keys", *keys)
+    made.start(0)
+    return made
+
+
+def problem_of(made) -> str:
+    return made.live[0].wait_for(lambda r: r["problem"] is not None, "a problem", 30)["problem"]["message"]
+
+
+def test_a_missing_secret_is_named_and_heals_once_it_comes(job, server):
+    made = start(job, server)
+    message = problem_of(made)
+    for words in ("my-secret", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", server, "'bucket'"):
+        assert words in message
+    write_keys(made.folder / "s3-keys", KEY, SECRET)
+    made.live[0].wait_for(lambda r: r["problem"] is None, "the problem is gone", 30)
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "said"), [("nobody", "nothing", "the server said"), (KEY, "nothing", "SignatureDoesNotMatch")]
+)
+def test_a_wrong_secret(job, server, key, secret, said):
+    message = problem_of(start(job, server, (key, secret)))
+    for words in ("the keys are wrong", said, "my-secret", server, "'bucket'"):
+        assert words in message
+    assert "nothing" not in message
+
+
+def test_a_missing_bucket(job, server):
+    message = problem_of(start(job, server, (KEY, SECRET), checkpoint="s3://nowhere/checkpoints/"))
+    for words in ("the bucket does not exist", "NoSuchBucket", "'nowhere'", server):
+        assert words in message
+
+
+def test_an_endpoint_that_cannot_be_reached(job):
+    (port,) = free_ports(1)
+    message = problem_of(start(job, f"http://127.0.0.1:{port}", (KEY, SECRET)))
+    for words in ("the endpoint cannot be reached", f"http://127.0.0.1:{port}", "spec.storage.s3.endpoint"):
+        assert words in message
+
+
+def test_data_that_is_not_in_the_bucket(job, server, tmp_path):
+    data = [{"uri": "s3://bucket/digits/", "path": str(tmp_path / "digits")}]
+    message = problem_of(start(job, server, (KEY, SECRET), data=data))
+    assert "bucket 'bucket' has no object under 'digits/'" in message
+
+
+def test_data_comes_from_a_prefix_or_an_object(server, tmp_path):
+    keys = tmp_path / "keys"
+    write_keys(keys, KEY, SECRET)
+    s3 = S3Access(server, "us-east-1", "keys")
+    store = open_store("s3://bucket/", s3, keys)
+    (tmp_path / "file").write_text("content")
+    for key in ("data/a.txt", "data/deep/b.txt", "database.txt"):
+        store.put_file(key, tmp_path / "file")
+    found = stage(DataSource("s3://bucket/data/", str(tmp_path / "all")), s3, keys)
+    assert sorted(str(p.relative_to(tmp_path / "all")) for p in found) == ["a.txt", "deep/b.txt"]
+    assert stage(DataSource("s3://bucket/data", str(tmp_path / "same")), s3, keys)
+    (one,) = stage(DataSource("s3://bucket/data/a.txt", str(tmp_path / "one.txt")), s3, keys)
+    assert one.read_text() == "content"
+    (inside,) = stage(DataSource("s3://bucket/data/a.txt", f"{tmp_path}/folder/"), s3, keys)
+    assert inside == tmp_path / "folder" / "a.txt"
+
+
+@pytest.fixture
+def s3_store(server, tmp_path):
+    keys = tmp_path / "keys"
+    write_keys(keys, KEY, SECRET)
+    return open_store(f"s3://bucket/{tmp_path.name}/", S3Access(server, "us-east-1", "keys"), keys)
+
+
+def test_the_store(s3_store, tmp_path):
+    store_does_what_it_says(s3_store, tmp_path)
+
+
+def test_checkpoints(s3_store, tmp_path):
+    checkpoints_do_what_they_say(s3_store, tmp_path)
+
+
+def test_a_job_goes_on_from_s3_with_a_new_agent(job, server, tmp_path):
+    gates = Gates(tmp_path / "gates", "0-2-3")
+    s3 = {"endpoint": server, "region": "us-east-1", "secretName": "my-secret"}
+    config = {"checkpoint": {"uri": "s3://bucket/checkpoints", "keepLast": 2}, "s3": s3}
+    made = job("two_fits.py", 0.0, 3, gates.folder, workers=1, uid="on-s3", config=config)
+    write_keys(made.folder / "s3-keys", KEY, SECRET)
+    made.start(0)
+    made.form()
+    gates.wait_for("0-2-3", made)
+    store = open_store("s3://bucket/checkpoints/on-s3/", S3Access(server, "us-east-1"), made.folder / "s3-keys")
+    eventually(lambda: len(store.entries("manifests/")) == 2, "two checkpoints are committed")
+    made.live[0].kill()
+    gates.open("0-2-3")
+    worker = made.start(0, incarnation=1)
+    made.form()
+    assert worker.wait_for_end() == 0, worker.log()
+    assert "goes on from checkpoint 000000000012-r1" in worker.log()
+    done = json.loads(store.get("done.json") or b"")
+    assert [call["epochs"] for call in done["histories"]] == [[0, 1, 2], [0, 1, 2]]
+    again = made.start(0, incarnation=2)  # by mistake: the record says that all is done
+    assert again.wait_for_end(20) == 0

@@ -1,0 +1,169 @@
+"""The parts of the trainer that run in this process, with Keras but without an agent."""
+
+import json
+import random
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kerasjob_api.wire import ProgramConfig
+from kerasjob_trainer.runspec import RunSpec
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keras(tmp_path_factory):
+    """Keras, imported late: what its import warns of is not ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        patch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import keras
+            import tensorflow  # noqa: F401
+        yield keras
+
+
+def spec(folder: Path, num_workers: int = 1) -> RunSpec:
+    return RunSpec(
+        job="job", slot=1, rank=0, revision=1, hosts=("h:1",) * num_workers, seed=1,
+        program=ProgramConfig(script="train.py"), program_dir=str(folder), keras_home="", snapshots="", restored="",
+    )  # fmt: skip
+
+
+def test_random_states_survive_json(keras):
+    from kerasjob_trainer.trainer.session import randomness
+
+    keras.utils.set_random_seed(3)
+    keras.random.normal((2,))
+    random.gauss(0, 1)
+    states = json.loads(json.dumps(randomness.capture()))
+
+    def draw():
+        import tensorflow as tf
+
+        return (
+            random.gauss(0, 1), np.random.normal(), float(keras.random.normal(())), float(tf.random.uniform(())),
+        )  # fmt: skip
+
+    first = draw()
+    assert draw() != first
+    randomness.restore(states)
+    assert draw()[:3] == first[:3]
+
+
+def test_repairs_refuse_another_keras_and_say_how_to_go_on(monkeypatch):
+    from kerasjob_trainer.trainer import repairs
+    from kerasjob_trainer.trainer.failure import Refused
+
+    assert [repairs.unknown_sources(repair) for repair in repairs.ALL] == [[], [], []]
+    (function,) = repairs.symbolic_build.PATCHED
+    monkeypatch.setattr(repairs.symbolic_build, "PATCHED", {function: ("0" * 64,)})
+    with pytest.raises(Refused, match=r"_maybe_symbolic_build has another source.*KERASJOB_ALLOW_UNTESTED=1"):
+        repairs.apply(2)
+    repairs.apply(1)  # one worker needs none
+
+
+def test_every_repair_says_what_upstream_knows():
+    from kerasjob_trainer.trainer import repairs
+
+    for repair in repairs.ALL:
+        assert "https://" in repair.__doc__
+        assert repair.VERSIONS
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "reason"),
+    [
+        (lambda errors: errors.UnavailableError(None, None, "gone"), 20, "ClusterFault"),
+        (lambda errors: errors.InternalError(None, None, "Collective ops aborted: socket closed"), 20, "ClusterFault"),
+        (lambda errors: errors.InternalError(None, None, "cuDNN launch failure"), 10, "UserError"),
+        (lambda errors: errors.InvalidArgumentError(None, None, "collective: shapes"), 10, "UserError"),
+        (lambda errors: ValueError("mine"), 10, "UserError"),
+    ],
+)
+def test_what_an_exception_means(make, code, reason, tmp_path):
+    import tensorflow as tf
+
+    from kerasjob_trainer.trainer.failure import classify
+
+    found, record = classify(make(tf.errors), spec(tmp_path, num_workers=2), 5)
+    assert (found, record.reason, record.worker, record.step) == (code, reason, 1, 5)
+
+
+def test_alone_there_is_no_peer_to_lose(tmp_path):
+    import tensorflow as tf
+
+    from kerasjob_trainer.trainer.failure import classify
+
+    assert classify(tf.errors.UnavailableError(None, None, "x"), spec(tmp_path), 0)[0] == 10
+
+
+def test_the_users_own_line_is_named_not_a_librarys(tmp_path):
+    from kerasjob_trainer.trainer.failure import user_frame
+
+    (tmp_path / "train.py").write_text("import json\n\ndef load():\n    json.loads('{')\n\nload()\n")
+    code = compile((tmp_path / "train.py").read_text(), str(tmp_path / "train.py"), "exec")
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        exec(code, {})
+    assert user_frame(caught.value, spec(tmp_path)) == ("train.py", 4)
+
+
+def test_callbacks_go_on_where_they_were(keras):
+    from kerasjob_trainer.trainer.session import callback_state
+
+    class Mine(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.seen, self.file = 0, sys.stderr
+
+    stopping = keras.callbacks.EarlyStopping(patience=3)
+    stopping.wait, stopping.best, stopping.best_weights = 2, 0.25, [np.ones((2, 2)), np.zeros(())]
+    mine = Mine()
+    mine.seen = 7
+    records, tensors = callback_state.capture([stopping, mine, keras.callbacks.TerminateOnNaN()])
+    fresh = [keras.callbacks.EarlyStopping(patience=3), Mine(), keras.callbacks.TerminateOnNaN()]
+    _, arrays = callback_state.split({"dense/kernel": np.ones(1), **tensors})
+    callback_state.restore(fresh, json.loads(json.dumps(records)), arrays)
+    assert (fresh[0].wait, fresh[0].best, fresh[0].patience, fresh[1].seen) == (2, 0.25, 3, 7)
+    assert [w.shape for w in fresh[0].best_weights] == [(2, 2), ()]
+
+
+def test_a_pipeline_is_read_only_where_reading_moves_something():
+    import tensorflow as tf
+
+    from kerasjob_trainer.trainer.session.iterators import _batch_size, _reading_matters
+
+    data = tf.data.Dataset.range(10).shuffle(10)
+    assert not _reading_matters(data.batch(2).prefetch(1))
+    assert _reading_matters(data.repeat(2).batch(2))
+    assert _reading_matters(tf.data.Dataset.from_generator(lambda: iter([1]), tf.int32))
+    assert _batch_size(data.batch(4).map(lambda x: x).prefetch(1)) == 4
+    assert _batch_size(data) is None
+
+
+def test_a_model_with_other_variables_is_refused(keras):
+    from kerasjob_trainer.trainer.failure import Refused
+    from kerasjob_trainer.trainer.session import variables
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="out")], name="m")
+    values = variables.snapshot(model)
+    variables.assign(model, {name: value + 1 for name, value in values.items()}, "x")
+    assert np.array_equal(variables.snapshot(model)["m/out/kernel"], values["m/out/kernel"] + 1)
+    with pytest.raises(Refused, match=r"m/out/kernel has shape \(2, 3\), saved was \(4, 3\)"):
+        variables.assign(model, {**values, "m/out/kernel": np.ones((4, 3))}, "x")
+
+
+def test_staged_files_are_taken_without_a_download_or_a_hash(keras, tmp_path, monkeypatch):
+    from kerasjob_trainer.staging.keras_files import link_datasets
+    from kerasjob_trainer.trainer import staged_datasets
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    source = tmp_path / "boston_housing.npz"
+    np.savez(source, x=np.arange(20.0).reshape(10, 2), y=np.arange(10.0))
+    link_datasets([source], tmp_path / "keras")
+    staged_datasets.apply(tmp_path / "keras")
+    (x_train, _), (x_test, _) = keras.datasets.boston_housing.load_data()
+    assert (len(x_train), len(x_test)) == (8, 2)

@@ -1,0 +1,175 @@
+"""The parts of the agent that need no process: stores, checkpoints, judgements, states, counters."""
+
+import logging
+import signal
+from pathlib import Path
+
+import pytest
+from tests.trainer.stores import checkpoints_do_what_they_say, save, store_does_what_it_says
+
+from kerasjob_api.constants import WorkerState
+from kerasjob_api.wire import FailureRecord, Member, Problem, ProgramConfig, Ring, WorkerConfig
+from kerasjob_trainer import uploads
+from kerasjob_trainer.checkpoints import FILES, Checkpoints, Saved
+from kerasjob_trainer.meters import Histogram, Meters
+from kerasjob_trainer.metrics import exposition
+from kerasjob_trainer.run import Outcome, Run, judge
+from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.staging.keras_files import link_datasets
+from kerasjob_trainer.status import Status
+from kerasjob_trainer.store import StoreError
+from kerasjob_trainer.store.directory import DirectoryStore
+
+
+def test_a_directory_is_a_store(tmp_path):
+    store_does_what_it_says(DirectoryStore(tmp_path / "store"), tmp_path)
+
+
+def test_checkpoints_in_a_directory(tmp_path):
+    checkpoints_do_what_they_say(DirectoryStore(tmp_path / "store"), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path, caplog):
+    checkpoints = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", 3)
+    save(checkpoints, tmp_path, 1, 1)
+    save(checkpoints, tmp_path, 2, 1)
+    (tmp_path / "store/checkpoints/000000000002-r1/state.safetensors").write_text("tensors 3")
+    logger = logging.getLogger("kerasjob")
+    logger.addHandler(caplog.handler)
+    try:
+        assert checkpoints.newest_whole(tmp_path / "restored").step == 1
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "checkpoint 000000000002-r1 is damaged and passed over" in caplog.text
+    assert "SHA-256" in caplog.text
+
+
+def test_a_directory_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = DirectoryStore(tmp_path / "file" / "store")
+    with pytest.raises(StoreError, match="check that the volume is mounted"):
+        store.put_if_absent("a", b"")
+
+
+def run_of(**fields) -> Run:
+    run = Run(Ring("uid", 3, (Member(0, 0, "h", 1, 2),)), 0)
+    for key, value in fields.items():
+        setattr(run, key, value)
+    return run
+
+
+CONFIG = WorkerConfig("default", "job", "uid", 1, 1, ProgramConfig(script="train.py"), stall_timeout_seconds=60)
+SETTINGS = Settings(CONFIG, 1, 0, "", 0, Path(), "", Path(), Path(), Path())
+RECORD = FailureRecord("UserError", "bad shape", "ValueError", "train.py", 3)
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "number", "oom", "outcome", "ends_with", "reason"),
+    [
+        (run_of(), 0, None, False, Outcome.DONE, 0, None),
+        (run_of(failure=RECORD), 10, None, False, Outcome.END, 10, "UserError"),
+        (run_of(failure=RECORD), 11, None, False, Outcome.END, 11, "UserError"),
+        (run_of(), 3, None, False, Outcome.END, 10, "UserError"),  # os._exit(3) of the program
+        (run_of(failure=RECORD), 20, None, False, Outcome.LOST, 20, "ClusterFault"),
+        (run_of(), None, signal.SIGKILL, False, Outcome.LOST, None, "TrainerKilled"),
+        (run_of(), None, signal.SIGKILL, True, Outcome.END, 137, "OutOfMemory"),
+        (run_of(), None, signal.SIGSEGV, True, Outcome.LOST, None, "TrainerKilled"),
+        (run_of(stalled_at=1.0), None, signal.SIGKILL, False, Outcome.LOST, 21, "Stalled"),
+    ],
+)
+def test_what_the_end_of_a_trainer_means(run, code, number, oom, outcome, ends_with, reason):
+    verdict = judge(run, code, number, SETTINGS, oom=oom)
+    assert verdict.outcome is outcome
+    if outcome is Outcome.LOST:
+        assert (verdict.exit.code, verdict.exit.reason, verdict.exit.revision) == (ends_with, reason, 3)
+        assert (verdict.exit.code is None) != (verdict.exit.signal is None)
+    else:
+        assert verdict.code == ends_with
+        assert (verdict.record.reason if verdict.record else None) == reason
+
+
+def test_the_states_of_an_agent():
+    status = Status(1, 2)
+    status.set(problem=Problem("StorageError", "no"))
+    status.move(WorkerState.READY)
+    status.clear_problem()
+    status.move(WorkerState.FORMING, revision=4)
+    status.move(WorkerState.TRAINING)
+    report = status.report()
+    assert (report.state, report.revision, report.slot, report.incarnation, report.problem) == (
+        "training",
+        4,
+        1,
+        2,
+        None,
+    )
+    status.move(WorkerState.FINISHED)
+    with pytest.raises(AssertionError):
+        status.move(WorkerState.FORMING)
+
+
+def test_counters_outlive_trainers():
+    meters = Meters()
+    counts = [1] + [0] * 15
+    progress = {"epoch": 1, "totalStep": 1, "metrics": [{"name": "loss", "value": "nan"}]}
+    message = {"stepCounts": counts, "stepSeconds": 0.5, "samples": 32, "progress": progress}
+    meters.trainer_says(message)
+    meters.trainer_says(message)  # cumulative: saying it twice counts once
+    meters.trainer_ended()
+    meters.trainer_says(message)
+    assert (meters.steps().counts[0], meters.steps().total, meters.samples()) == (2, 1.0, 64)
+    text = exposition(meters, Status(0, 0))
+    assert 'kerasjob_trainer_step_duration_seconds_bucket{le="0.001"} 2.0' in text
+    assert "kerasjob_trainer_samples_total 64.0" in text
+    assert "kerasjob_trainer_loss NaN" in text
+
+
+def test_a_histogram_counts_bounds_in():
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 3.0):
+        histogram.observe(value)
+    assert histogram.cumulative() == [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 4.0)]
+
+
+def test_staged_files_with_names_of_keras_datasets_are_linked(tmp_path):
+    files = [tmp_path / name for name in ("mnist.npz", "train-images-idx3-ubyte.gz", "mine.csv")]
+    for path in files:
+        path.write_text(path.name)
+    assert link_datasets(files, tmp_path / "keras") == ["mnist.npz", "train-images-idx3-ubyte.gz"]
+    assert link_datasets(files[:1], tmp_path / "keras") == ["mnist.npz"]  # again: fine
+    assert (tmp_path / "keras/datasets/mnist.npz").read_text() == "mnist.npz"
+    assert (tmp_path / "keras/datasets/fashion-mnist/train-images-idx3-ubyte.gz").exists()
+
+
+class Refusing(DirectoryStore):
+    """A store that says no a number of times."""
+
+    def __init__(self, root: Path, times: int) -> None:
+        super().__init__(root)
+        self.times = times
+
+    def put_file(self, key: str, path: Path) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            raise StoreError("the store is full")
+        super().put_file(key, path)
+
+
+@pytest.mark.parametrize(("phase", "times", "saved"), [("epochEnd", 2, 1), ("epochEnd", 5, 0), ("callEnd", 7, 1)])
+def test_an_upload_is_tried_again_and_given_up_only_where_nothing_later_needs_it(
+    phase, times, saved, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(uploads, "_WAITS_SECONDS", (0.0,) * 4)
+    store = Refusing(tmp_path / "store", times)
+    status, meters = Status(0, 0), Meters()
+    queue = uploads.Uploads(lambda: Checkpoints(store, "uid", 3), status, meters)
+    directory = tmp_path / "snapshot"
+    directory.mkdir()
+    for name in FILES:
+        (directory / name).write_text("x")
+    queue.add(Saved(directory, 1, 6, None, {"phase": phase}, ()))
+    assert queue.drain(10)
+    assert (meters.checkpoints, meters.checkpoint_failures) == (saved, 1 - saved)
+    assert not directory.exists()
+    report = status.report()
+    assert (report.checkpoint is not None, report.problem is None) == (bool(saved), bool(saved))

@@ -1,0 +1,228 @@
+"""Checkpoints in a store: committed by their manifest, verified before they are used, thinned out. Used by the agent.
+
+The layout and the manifest are in docs/contracts.md. What has no manifest does not exist. Nothing that a newer ring
+revision wrote is ever touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kerasjob_trainer.log import log
+from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.store import Store, StoreError, open_store
+
+FILES = ("state.safetensors", "session.json")
+
+
+def checkpoint_id(step: int, revision: int) -> str:
+    """Names a checkpoint; sorts by step for people. The newest is by (revision, step)."""
+    return f"{step:012}-r{revision}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A committed checkpoint."""
+
+    id: str
+    revision: int
+    step: int
+    data: dict[str, Any]
+
+    @property
+    def saved_at(self) -> str:
+        return str(self.data.get("savedAt", ""))
+
+    @property
+    def keep(self) -> list[str]:
+        """Checkpoints that this one needs to be restored."""
+        return [str(item) for item in self.data.get("keep", [])]
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        return list(self.data["files"])
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a trainer has written to local files, for `commit`."""
+
+    directory: Path
+    revision: int
+    step: int
+    parent: str | None
+    position: dict[str, Any]
+    keep: tuple[str, ...]
+
+
+def now() -> str:
+    """The time as RFC 3339."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Checkpoints:
+    """One job's checkpoints. Every method raises StoreError where the store fails."""
+
+    def __init__(self, store: Store, job: str, keep_last: int) -> None:
+        self.store = store
+        self.job = job
+        self.keep_last = keep_last
+
+    def uri(self, id_: str) -> str:
+        """Where a checkpoint lies, for people."""
+        return f"{self.store.uri}checkpoints/{id_}/"
+
+    def probe(self) -> None:
+        """Looks whether the store can be read. Raises StoreError with words for the user."""
+        self.store.entries("manifests/")
+
+    def manifests(self) -> list[Manifest]:
+        """All that is committed, the newest first. A manifest that cannot be read is passed over."""
+        found = []
+        for entry in self.store.entries("manifests/"):
+            content = self.store.get(entry.key)
+            try:
+                found.append(_parse(entry.key.removeprefix("manifests/").removesuffix(".json"), content))
+            except _Damaged as error:
+                log.warning("%s; it is passed over", error)
+        return sorted(found, key=lambda m: (m.revision, m.step), reverse=True)
+
+    def commit(self, saved: Saved) -> Manifest | None:
+        """Uploads the files, then the manifest. None where another writer has committed the same id."""
+        id_ = checkpoint_id(saved.step, saved.revision)
+        files = []
+        for name in FILES:
+            path = saved.directory / name
+            self.store.put_file(f"checkpoints/{id_}/{name}", path)
+            files.append({"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)})
+        data = {
+            "version": 1,
+            "job": self.job,
+            "ringRevision": saved.revision,
+            "parent": saved.parent,
+            "step": saved.step,
+            "position": saved.position,
+            "savedAt": now(),
+            "files": files,
+            "keep": list(saved.keep),
+        }
+        if not self.store.put_if_absent(f"manifests/{id_}.json", json.dumps(data, indent=1).encode()):
+            log.error("checkpoint %s is committed already, by another writer; ours is given up", id_)
+            return None
+        return Manifest(id_, saved.revision, saved.step, data)
+
+    def thin_out(self, revision: int) -> list[str]:
+        """Deletes what is neither among the newest nor needed by one of those; answers the ids.
+
+        Only what ring revision `revision` or an older one wrote: a late leader of an old ring must not touch the work
+        of its successor. Files without a manifest are deleted once their ring revision is over.
+        """
+        manifests = self.manifests()
+        kept = {m.id for m in manifests[: self.keep_last]}
+        kept |= {id_ for m in manifests[: self.keep_last] for id_ in m.keep}
+        committed = {m.id for m in manifests}
+        doomed = [m.id for m in manifests if m.id not in kept and m.revision <= revision]
+        entries = self.store.entries("checkpoints/")
+        orphans = {id_ for e in entries if (id_ := e.key.split("/")[1]) not in committed | kept}
+        orphans = {id_ for id_ in orphans if (r := _revision(id_)) is not None and r < revision}
+        if doomed:
+            self.store.delete([f"manifests/{id_}.json" for id_ in doomed])  # first: what is half deleted has none
+        gone = {*doomed, *orphans}
+        keys = [e.key for e in entries if e.key.split("/")[1] in gone]
+        if keys:
+            self.store.delete(keys)
+        return sorted(gone)
+
+    def newest_whole(self, target: Path) -> Manifest | None:
+        """Brings the newest checkpoint that verifies, and those it needs, below `target`; None where there is none."""
+        for manifest in self.manifests():
+            try:
+                self.fetch(manifest.id, target, manifest)
+            except _Damaged as error:
+                log.warning("checkpoint %s is damaged and passed over for the one before: %s", manifest.id, error)
+            else:
+                return manifest
+        return None
+
+    def fetch(self, id_: str, target: Path, manifest: Manifest | None = None) -> Manifest:
+        """Brings one checkpoint and those it needs below `target`, verified. Raises StoreError, also for damage."""
+        manifest = manifest or self._manifest(id_)
+        self._fetch_files(manifest, target)
+        for needed in manifest.keep:
+            if not (target / needed).is_dir():
+                self._fetch_files(self._manifest(needed), target)
+        return manifest
+
+    def _manifest(self, id_: str) -> Manifest:
+        return _parse(id_, self.store.get(f"manifests/{id_}.json"))
+
+    def _fetch_files(self, manifest: Manifest, target: Path) -> None:
+        for file in manifest.files:
+            path = target / manifest.id / file["name"]
+            if not self.store.get_file(f"checkpoints/{manifest.id}/{file['name']}", path):
+                raise _Damaged(f"{manifest.id}/{file['name']} is missing")
+            if path.stat().st_size != file["bytes"] or sha256(path) != file["sha256"]:
+                path.unlink()
+                raise _Damaged(f"{manifest.id}/{file['name']} is not what was saved (size or SHA-256 differ)")
+
+    def done(self) -> dict[str, Any] | None:
+        """The record that the program has ended well; None before."""
+        content = self.store.get("done.json")
+        if content is None:
+            return None
+        data = json.loads(content)
+        return data if isinstance(data, dict) else None
+
+    def commit_done(self, revision: int, histories: list[Any], results: dict[str, Any]) -> None:
+        """Records that the program has ended well. The first record stands."""
+        data = {
+            "version": 1,
+            "job": self.job,
+            "ringRevision": revision,
+            "finishedAt": now(),
+            "histories": histories,
+            "results": results,
+        }
+        if not self.store.put_if_absent("done.json", json.dumps(data, indent=1).encode()):
+            log.warning("done.json is there already; it stands")
+
+
+def open_checkpoints(settings: Settings) -> Checkpoints:
+    """The checkpoints of the agent's job. Opened for each use: the keys may have been renewed. Raises StoreError."""
+    config = settings.config
+    assert config.checkpoint is not None
+    store = open_store(f"{config.checkpoint.uri.rstrip('/')}/{config.uid}/", config.s3, settings.s3_dir)
+    return Checkpoints(store, config.uid, config.checkpoint.keep_last)
+
+
+class _Damaged(StoreError):
+    """A checkpoint does not verify."""
+
+
+def _parse(id_: str, content: bytes | None) -> Manifest:
+    if content is None:
+        raise _Damaged(f"manifest {id_} is gone")
+    try:
+        data = json.loads(content)
+        manifest = Manifest(id_, int(data["ringRevision"]), int(data["step"]), data)
+        for file in manifest.files:
+            _ = file["name"], file["bytes"], file["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _Damaged(f"manifest {id_} is damaged: {error!r}") from error
+    return manifest
+
+
+def _revision(id_: str) -> int | None:
+    _, _, text = id_.rpartition("-r")
+    return int(text) if text.isdigit() else None

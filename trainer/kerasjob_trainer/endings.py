@@ -1,0 +1,77 @@
+"""From a trainer's end to the agent's: uploads are waited for, success is recorded, then the process ends.
+
+Called by the supervisor; what waits does so in threads of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from typing import NoReturn
+
+from kerasjob_api.constants import Reason
+from kerasjob_api.exit_codes import ExitCode
+from kerasjob_api.wire import FailureRecord, Problem
+from kerasjob_trainer import termination
+from kerasjob_trainer.checkpoints import open_checkpoints
+from kerasjob_trainer.log import log
+from kerasjob_trainer.run import Outcome, Run, Verdict
+from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.status import Status
+from kerasjob_trainer.store import StoreError
+from kerasjob_trainer.uploads import Uploads
+
+# How long a snapshot that is being written or uploaded may take once the agent must end; the kubelet's grace period
+# ends it earlier where that is shorter.
+DRAIN_SECONDS = 100.0
+DONE_AGAIN_SECONDS = 2.0
+
+
+class Endings:
+    """The ways in which an agent ends."""
+
+    def __init__(self, settings: Settings, status: Status, uploads: Uploads) -> None:
+        self._settings, self._status, self._uploads = settings, status, uploads
+
+    def at_once(self, code: int, record: FailureRecord) -> NoReturn:
+        """Ends the agent now."""
+        if record.worker is None:
+            record = dataclasses.replace(record, worker=self._settings.slot)
+        termination.end(code, record, self._settings.termination_log)
+
+    def after_trainer(self, run: Run, verdict: Verdict) -> None:
+        """Ends the agent once what was saved is uploaded, and success is recorded by the leader."""
+        threading.Thread(target=self._finish, args=(run, verdict), name="finish", daemon=True).start()
+
+    def preempted(self, deadline: float) -> None:
+        """Ends the agent once what was saved is uploaded, or at the deadline (monotonic)."""
+        threading.Thread(target=self._stop, args=(deadline,), name="stop", daemon=True).start()
+
+    def _finish(self, run: Run, verdict: Verdict) -> None:
+        is_done = verdict.outcome is Outcome.DONE
+        self._uploads.drain(None if is_done else DRAIN_SECONDS)
+        if is_done and run.rank == 0 and self._settings.config.checkpoint is not None:
+            self._commit_done(run)
+        report = self._status.report()
+        record = verdict.record or FailureRecord(
+            Reason.SUCCEEDED, progress=report.progress, checkpoint=report.checkpoint
+        )
+        self.at_once(verdict.code, record)
+
+    def _commit_done(self, run: Run) -> None:
+        while True:
+            try:
+                checkpoints = open_checkpoints(self._settings)
+                checkpoints.commit_done(run.ring.revision, run.histories, {"evaluate": run.evaluations})
+            except StoreError as error:
+                log.warning("done.json is not written yet: %s", error)
+                self._status.set(problem=Problem(Reason.STORAGE_ERROR, str(error)))
+                time.sleep(DONE_AGAIN_SECONDS)
+            else:
+                return
+
+    def _stop(self, deadline: float) -> None:
+        self._uploads.drain(max(0.0, deadline - time.monotonic()))
+        record = FailureRecord(Reason.PREEMPTED, "told to stop; the program goes on from its last checkpoint")
+        self.at_once(ExitCode.PREEMPTED, record)

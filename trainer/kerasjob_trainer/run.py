@@ -1,0 +1,100 @@
+"""One trainer of one ring revision as the agent sees it, and the judgement of its end. Used by the supervisor.
+
+`judge` is pure: the table of what an end means.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+import threading
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from kerasjob_api.constants import Reason
+from kerasjob_api.exit_codes import REASONS, ExitCode
+from kerasjob_api.wire import FailureRecord, Problem, Ring, TrainerExit
+from kerasjob_trainer.settings import Settings
+
+
+@dataclass
+class Run:
+    """A trainer, from the ring that asks for it to its end."""
+
+    ring: Ring
+    rank: int
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    control: threading.Thread | None = None
+    pid: int | None = None
+    forking: bool = False  # asked for, so that there is or will be a process
+    parent: str | None = None  # checkpoint that it goes on from
+    kill_at: float | None = None
+    stalled_at: float | None = None
+    last_move: float = field(default_factory=time.monotonic)
+    watched: bool = True  # forming, or inside a fit: moves are due
+    saving: int = 0  # snapshots that are being written
+    failure: FailureRecord | None = None
+    histories: list[Any] = field(default_factory=list)
+    evaluations: list[Any] = field(default_factory=list)
+
+    def touch(self) -> None:
+        """It moves."""
+        self.last_move = time.monotonic()
+
+
+class Outcome(Enum):
+    """What follows from a trainer's end."""
+
+    DONE = "done"  # the agent ends with 0
+    END = "end"  # the agent ends with the verdict's code
+    LOST = "lost"  # the agent stays and waits for the next ring
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement, with the record for the termination message or the exit for the report."""
+
+    outcome: Outcome
+    code: int = 0
+    record: FailureRecord | None = None
+    exit: TrainerExit | None = None
+
+
+def judge(run: Run, code: int | None, signal: int | None, settings: Settings, *, oom: bool) -> Verdict:
+    """What a trainer's exit code or signal means."""
+    revision = run.ring.revision
+    record, worker, stall_seconds = run.failure, settings.slot, settings.config.stall_timeout_seconds
+    message = record.message if record is not None else ""
+    if run.stalled_at is not None:
+        words = f"no step for {stall_seconds} s (spec.stallTimeoutSeconds); the stacks of the trainer are in its log"
+        return Verdict(
+            Outcome.LOST, exit=TrainerExit(revision, ExitCode.STALLED, reason=Reason.STALLED.value, message=words)
+        )
+    if code == ExitCode.DONE:
+        return Verdict(Outcome.DONE)
+    if signal == signals.SIGKILL and oom:
+        words = "the trainer was killed: out of memory (the container's limit was reached)"
+        return Verdict(Outcome.END, 128 + signal, FailureRecord(Reason.OOM, words, worker=worker))
+    if signal is not None:
+        name = signals.Signals(signal).name if signal in list(signals.Signals) else str(signal)
+        words = f"the trainer was killed by signal {signal} ({name})"
+        return Verdict(
+            Outcome.LOST,
+            exit=TrainerExit(revision, signal=signal, reason=Reason.TRAINER_KILLED.value, message=words),
+        )
+    assert code is not None
+    if code in (ExitCode.CLUSTER_FAULT, ExitCode.STALLED, ExitCode.STORE_FAULT):
+        return Verdict(Outcome.LOST, exit=TrainerExit(revision, code, reason=REASONS[code].value, message=message))
+    if record is None:
+        words = f"the program ended the process with code {code}"
+        record = FailureRecord(Reason.USER_ERROR, words, worker=worker)
+        return Verdict(Outcome.END, ExitCode.USER_ERROR, record)
+    return Verdict(Outcome.END, code, record)
+
+
+def never_forked(run: Run, problem: Problem | None) -> TrainerExit:
+    """The end of a run that found nothing to go on from in time: the store or the leader did not answer."""
+    code = ExitCode.STALLED if problem is None else ExitCode.STORE_FAULT
+    words = "the leader named no restore point in time" if problem is None else problem.message
+    return TrainerExit(run.ring.revision, code, reason=REASONS[code].value, message=words)

@@ -1,0 +1,145 @@
+"""The agent's HTTP server: protocol version 1 of docs/contracts.md. Started first, so that a worker can be asked.
+
+Checks tokens and sizes, and translates; decides nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from kerasjob_api.wire import Ring, WorkerReport, from_wire, to_wire
+from kerasjob_trainer.log import log
+
+BODY_MAX_BYTES = 256 * 1024
+_OPEN = ("/healthz", "/readyz", "/metrics")
+
+
+@dataclass
+class Refused(Exception):
+    """The agent says no, with this HTTP status."""
+
+    status: int
+    message: str
+
+
+class Api(Protocol):
+    """What the server asks of the agent. Called from the server's threads; may raise Refused."""
+
+    def readiness(self) -> str | None:
+        """Why the worker is not ready; None where it is."""
+
+    def report(self) -> WorkerReport: ...
+
+    def take_ring(self, ring: Ring) -> WorkerReport: ...
+
+    def restore_point(self, revision: int) -> str | None: ...
+
+    def stop(self) -> None: ...
+
+    def metrics(self) -> str: ...
+
+
+def serve(host: str, port: int, token: str, api: Api) -> ThreadingHTTPServer:
+    """Serves in threads of its own from now on. Raises OSError where the port is taken."""
+    handler = type("Handler", (_Handler,), {"api": api, "token": token.encode()})
+    server = ThreadingHTTPServer((host, port), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: Api
+    token: bytes
+    _after: Callable[[], None] | None
+    protocol_version = "HTTP/1.1"
+    timeout = 30  # of a client that does not finish its request
+    server_version = "kerasjob-agent"
+
+    def do_GET(self) -> None:
+        self._answered(self._get)
+
+    def do_PUT(self) -> None:
+        self._answered(self._put)
+
+    def do_POST(self) -> None:
+        self._answered(self._post)
+
+    def _get(self, path: str) -> tuple[int, Any]:
+        if path == "/healthz":
+            return 200, "ok"
+        if path == "/readyz":
+            problem = self.api.readiness()
+            return (200, "ready") if problem is None else (503, problem)
+        if path == "/metrics":
+            return 200, self.api.metrics()
+        if path == "/v1/status":
+            return 200, to_wire(self.api.report())
+        if path == "/v1/restore":
+            revision = parse_qs(urlsplit(self.path).query).get("revision", [""])[0]
+            if not revision.isdigit():
+                raise Refused(400, "revision: expected a number")
+            return 200, {"revision": int(revision), "checkpoint": self.api.restore_point(int(revision))}
+        raise Refused(404, f"no such path: {path}")
+
+    def _put(self, path: str) -> tuple[int, Any]:
+        if path != "/v1/ring":
+            raise Refused(404, f"no such path: {path}")
+        try:
+            ring = from_wire(Ring, json.loads(self._body))
+        except ValueError as error:
+            raise Refused(400, f"not a ring: {error}") from error
+        return 200, to_wire(self.api.take_ring(ring))
+
+    def _post(self, path: str) -> tuple[int, Any]:
+        if path != "/v1/stop":
+            raise Refused(404, f"no such path: {path}")
+        self._after = self.api.stop  # the answer goes first: the agent may end at once
+        return 202, to_wire(self.api.report())
+
+    def _answered(self, handle: Any) -> None:
+        path = urlsplit(self.path).path
+        self._after = None
+        try:
+            self._read_body()
+            if path not in _OPEN and not self._is_authorized():
+                raise Refused(401, "missing or wrong token")
+            status, answer = handle(path)
+        except Refused as refused:
+            status, answer = refused.status, refused.message
+        except TimeoutError:
+            status, answer = 503, "the agent is busy"
+        except Exception:
+            log.exception("a fault in the agent itself: %s %s", self.command, path)
+            status, answer = 500, "a fault in the agent itself; see its log"
+        is_text = isinstance(answer, str)
+        data = (answer if is_text else json.dumps(answer)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8" if is_text else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        if self._after is not None:
+            self.wfile.flush()
+            self._after()
+
+    def _read_body(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdigit() or int(length) > BODY_MAX_BYTES or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            raise Refused(413, f"a body has at most {BODY_MAX_BYTES} bytes and says its length")
+        self._body = self.rfile.read(int(length))
+
+    def _is_authorized(self) -> bool:
+        given = self.headers.get("Authorization", "").encode("latin-1", "replace")
+        return hmac.compare_digest(given, b"Bearer " + self.token)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: polls and probes come every second."""

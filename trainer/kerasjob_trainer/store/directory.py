@@ -1,0 +1,118 @@
+"""A store in a directory: a volume, or a folder on this machine. Opened by `open_store`.
+
+A file appears under its name only when it is whole: written beside it, flushed to the disk, then renamed or linked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from kerasjob_trainer.store import Entry, StoreError
+
+_TEMPORARY = ".kerasjob-"
+
+
+class DirectoryStore:
+    """See `Store`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = f"{root}/"
+
+    def put_file(self, key: str, path: Path) -> None:
+        with self._explained(f"write {key}"), self._temporary(key) as temporary:
+            shutil.copyfile(path, temporary)
+            _flush(temporary)
+            temporary.replace(self.root / key)
+
+    def put_if_absent(self, key: str, content: bytes) -> bool:
+        with self._explained(f"write {key}"), self._temporary(key) as temporary:
+            temporary.write_bytes(content)
+            _flush(temporary)
+            try:
+                (self.root / key).hardlink_to(temporary)
+            except FileExistsError:
+                return False
+            _flush((self.root / key).parent)
+            return True
+
+    def get(self, key: str) -> bytes | None:
+        with self._explained(f"read {key}"):
+            try:
+                return (self.root / key).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def get_file(self, key: str, path: Path) -> bool:
+        with self._explained(f"read {key}"):
+            if not (self.root / key).is_file():
+                return False
+            copy_file(self.root / key, path)
+            return True
+
+    def entries(self, prefix: str) -> list[Entry]:
+        with self._explained(f"list {prefix or 'it'}"):
+            base = self.root / prefix.rpartition("/")[0]
+            if not base.is_dir():
+                return []
+            found = [
+                Entry(str(path.relative_to(self.root)), path.stat().st_size)
+                for path in base.rglob("*")
+                if path.is_file() and not path.name.startswith(_TEMPORARY)
+            ]
+            return sorted((e for e in found if e.key.startswith(prefix)), key=lambda e: e.key)
+
+    def delete(self, keys: list[str]) -> None:
+        with self._explained("delete"):
+            for key in keys:
+                (self.root / key).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty, or gone
+                    (self.root / key).parent.rmdir()
+
+    @contextlib.contextmanager
+    def _temporary(self, key: str) -> Iterator[Path]:
+        folder = (self.root / key).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
+        os.fchmod(descriptor, 0o644)
+        os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"directory {self.root}: cannot {what}: {error.strerror or error}; check that the volume is mounted and"
+                " that the worker's user may write there"
+            ) from error
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file so that the target is whole at any time; keeps the time stamp. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
+    os.close(descriptor)
+    try:
+        shutil.copy2(source, name)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

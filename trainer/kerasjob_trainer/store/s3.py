@@ -1,0 +1,144 @@
+"""A store in S3, by boto3. Opened by `open_store`. Errors are put into words by `s3_words`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kerasjob_api.wire import S3Access
+from kerasjob_trainer.log import log
+from kerasjob_trainer.store import Entry, StoreError
+from kerasjob_trainer.store.s3_words import KEYS, Target, explain, missing_keys
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+_DELETE_AT_ONCE = 1000  # the most that one request may name
+_ABSENT = ("404", "NoSuchKey", "NotFound")
+
+
+class S3Store:
+    """See `Store`. Keys are read from the mounted secret when the store is opened: open it again after it changed."""
+
+    def __init__(self, bucket: str, prefix: str, s3: S3Access, s3_dir: Path) -> None:
+        self.bucket = bucket
+        self.prefix = prefix
+        self.uri = f"s3://{bucket}/{prefix}"
+        self._target = Target(s3.endpoint, bucket, s3.secret_name)
+        self._can_condition = True
+        self._client: S3Client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=s3.endpoint,
+            region_name=s3.region,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=30,
+                retries={"max_attempts": 3, "mode": "standard"},
+                s3={"addressing_style": "path"} if s3.endpoint else {},
+                # Checksums that are newer than many servers are asked for only where the protocol needs them.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+            **_keys(s3, s3_dir, self._target),
+        )
+
+    def put_file(self, key: str, path: Path) -> None:
+        with self._explained(key, "write"):
+            self._client.upload_file(str(path), self.bucket, self.prefix + key)
+
+    def put_if_absent(self, key: str, content: bytes) -> bool:
+        with self._explained(key, "write"):
+            if not self._can_condition:
+                return self._put_unless_seen(key, content)
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content, IfNoneMatch="*")
+            except ClientError as error:
+                code = _code(error)
+                if code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
+                    return False
+                if code not in ("NotImplemented", "501"):
+                    raise
+                log.warning("the store cannot write conditionally: what is there is looked for before each commit")
+                self._can_condition = False
+                return self._put_unless_seen(key, content)
+            return True
+
+    def get(self, key: str) -> bytes | None:
+        with self._explained(key, "read"):
+            try:
+                return self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    return None
+                raise
+
+    def get_file(self, key: str, path: Path) -> bool:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained(key, "read"):
+            try:
+                self._client.download_file(self.bucket, self.prefix + key, str(path))  # renamed when it is whole
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    return False
+                raise
+            return True
+
+    def entries(self, prefix: str) -> list[Entry]:
+        with self._explained(prefix, "list"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            found = [item for page in pages for item in page.get("Contents", [])]
+        return sorted(
+            (Entry(item["Key"][len(self.prefix) :], item["Size"]) for item in found), key=lambda entry: entry.key
+        )
+
+    def delete(self, keys: list[str]) -> None:
+        for start in range(0, len(keys), _DELETE_AT_ONCE):
+            part = keys[start : start + _DELETE_AT_ONCE]
+            with self._explained(part[0], "delete"):
+                self._client.delete_objects(
+                    Bucket=self.bucket,
+                    Delete={"Objects": [{"Key": self.prefix + key} for key in part], "Quiet": True},
+                )
+
+    def _put_unless_seen(self, key: str, content: bytes) -> bool:
+        if self.get(key) is not None:
+            return False
+        self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content)
+        return True
+
+    @contextlib.contextmanager
+    def _explained(self, key: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ClientError, boto3.exceptions.Boto3Error) as error:
+            raise StoreError(explain(error, self._target, self.prefix + key, what)) from error
+        except OSError as error:
+            raise StoreError(f"s3://{self.bucket}/{self.prefix}{key}: cannot {what}: {error}") from error
+
+
+def _keys(s3: S3Access, s3_dir: Path, target: Target) -> dict[str, Any]:
+    """Credentials from the mounted secret; nothing where no secret is named, then boto3 looks where it always does."""
+    found = {name: path.read_text().strip() for name in KEYS if (path := s3_dir / name).is_file()}
+    missing = [name for name in KEYS if not found.get(name)]
+    if missing and (s3.secret_name is not None or found):
+        raise StoreError(missing_keys(target, missing))
+    if missing:
+        return {}
+    token = s3_dir / "AWS_SESSION_TOKEN"
+    return {
+        "aws_access_key_id": found["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": found["AWS_SECRET_ACCESS_KEY"],
+        "aws_session_token": (token.read_text().strip() or None) if token.is_file() else None,
+    }
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

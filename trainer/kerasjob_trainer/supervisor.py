@@ -1,0 +1,300 @@
+"""The agent's mind: takes rings, has trainers forked, judges their ends. All on the main loop; what blocks has threads.
+
+Observes (messages of the warm process, the trainer, the server), decides, acts. Must never wait.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from typing import Any
+
+from kerasjob_api.constants import AGENT_PROTOCOL, Reason, WorkerState
+from kerasjob_api.exit_codes import ExitCode
+from kerasjob_api.wire import FailureRecord, Ring, WorkerReport
+from kerasjob_trainer import log as logs
+from kerasjob_trainer import restore
+from kerasjob_trainer.checkpoints import open_checkpoints
+from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
+from kerasjob_trainer.hearing import hear_trainer, read_control
+from kerasjob_trainer.log import log
+from kerasjob_trainer.mainloop import Loop
+from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.processes import num_oom_kills, reap_orphans
+from kerasjob_trainer.run import Outcome, Run, judge, never_forked
+from kerasjob_trainer.runspec import spec_of
+from kerasjob_trainer.server import Refused
+from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.staging.code import BadProgram
+from kerasjob_trainer.staging.stage import Staged, stage
+from kerasjob_trainer.status import Status
+from kerasjob_trainer.uploads import Uploads
+from kerasjob_trainer.warm_client import Warm
+
+# Between the request to end and the end.
+KILL_AFTER_SECONDS = 1.0
+# For the stacks of a trainer that does not move to be written.
+DUMP_SECONDS = 1.0
+# For a dead trainer's last words to arrive; only a process that it left behind can hold the socket open.
+CONTROL_SECONDS = 2.0
+WARM_DEATHS_MAX = 3
+
+
+class Supervisor:
+    """The agent. `run` never returns. The methods of `server.Api` are called from the server's threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._config = settings.config
+        self._loop = Loop()
+        self._status = Status(settings.slot, settings.incarnation)
+        self._meters = Meters()
+        self._uploads = Uploads(lambda: open_checkpoints(settings), self._status, self._meters)
+        self._endings = Endings(settings, self._status, self._uploads)
+        self._restore_points: dict[int, str | None] = {}
+        self._run: Run | None = None
+        self._wanted: Ring | None = None  # the newest ring, whose trainer waits for the end of the one before
+        self._waits_for_warm: tuple[Run, str | None] | None = None
+        self._warm: Warm | None = None
+        self._warm_ready = False
+        self._warm_deaths = 0
+        self._staged = False
+        self._stopping = False
+        self._stop_deadline = 0.0
+        self._started = time.monotonic()
+        self._num_oom_kills = num_oom_kills()
+
+    def readiness(self) -> str | None:
+        if self._status.state is not WorkerState.STAGING:
+            return None
+        problem = self._status.report().problem
+        return f"{problem.reason}: {problem.message}" if problem is not None else "program and data are being staged"
+
+    def report(self) -> WorkerReport:
+        return self._status.report()
+
+    def take_ring(self, ring: Ring) -> WorkerReport:
+        return self._loop.call(self._take_ring, ring)
+
+    def restore_point(self, revision: int) -> str | None:
+        if revision in self._restore_points:
+            return self._restore_points[revision]
+        if self._status.revision > revision:
+            raise Refused(409, f"ring revision {revision} is over")
+        raise Refused(503, f"the restore point of ring revision {revision} is not decided yet")
+
+    def stop(self) -> None:
+        self._loop.post(self._stop)
+
+    def metrics(self) -> str:
+        from kerasjob_trainer import metrics  # its library is only worth loading where somebody scrapes
+
+        return metrics.exposition(self._meters, self._status)
+
+    def run(self) -> None:
+        """Starts the warm process and staging side by side, then serves."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._start_warm()
+        threading.Thread(target=self._stage, name="staging", daemon=True).start()
+        self._loop.run(self._tick)
+
+    def _start_warm(self) -> None:
+        self._warm_ready, self._warm = False, Warm(self._settings, self._loop, self._hear_warm)
+
+    def _stage(self) -> None:
+        try:
+            found = stage(self._settings, self._status)
+        except BadProgram as error:
+            self._loop.post(self._endings.at_once, ExitCode.BAD_PROGRAM, error.record)
+        except Exception as error:
+            log.exception("staging failed")
+            record = FailureRecord(Reason.BAD_PROGRAM, f"staging failed: {error}", type(error).__name__)
+            self._loop.post(self._endings.at_once, ExitCode.BAD_PROGRAM, record)
+        else:
+            self._loop.post(self._have_staged, found)
+
+    def _have_staged(self, found: Staged) -> None:
+        if found is Staged.DONE:
+            self._status.move(WorkerState.FINISHED)
+            self._endings.at_once(ExitCode.DONE, FailureRecord(Reason.SUCCEEDED, "the program has ended well already"))
+        self._staged = True
+        self._become_ready()
+
+    def _become_ready(self) -> None:
+        if self._staged and self._warm_ready and self._status.state is WorkerState.STAGING:
+            seconds = time.monotonic() - self._started
+            self._meters.gauge("kerasjob_staging_seconds", seconds)
+            self._status.move(WorkerState.READY)
+            log.info("ready after %.1f s", seconds)
+
+    def _take_ring(self, ring: Ring) -> WorkerReport:
+        if ring.protocol != AGENT_PROTOCOL or ring.job != self._config.uid:
+            raise Refused(403, f"this agent serves job {self._config.uid}, protocol {AGENT_PROTOCOL}")
+        rank = ring.rank_of(self._settings.slot, self._settings.incarnation)
+        if rank is None:
+            raise Refused(403, f"slot {self._settings.slot}-{self._settings.incarnation} is no member of this ring")
+        if ring.revision < self._status.revision:
+            raise Refused(409, f"ring revision {self._status.revision} is in force")
+        state = self._status.state
+        if state is WorkerState.STAGING:
+            raise Refused(503, self.readiness() or "not ready")
+        ending = self._stopping or state in (WorkerState.FINISHED, WorkerState.FAILED)
+        if ending or ring.revision == self._status.revision:
+            return self._status.report()
+        self._status.move(WorkerState.FORMING, revision=ring.revision, trainer_exit=None)
+        logs.set_revision(ring.revision)
+        log.info("takes a ring of %d members, rank %d", len(ring.members), rank)
+        self._wanted = ring
+        if self._run is not None and self._run.forking:
+            self._end_trainer(self._run)
+        else:
+            self._begin()
+        return self._status.report()
+
+    def _begin(self) -> None:
+        assert self._wanted is not None
+        if self._run is not None:
+            self._run.cancelled.set()
+        rank = self._wanted.rank_of(self._settings.slot, self._settings.incarnation)
+        assert rank is not None
+        self._run = Run(self._wanted, rank)
+        threading.Thread(target=self._prepare, args=(self._run,), name="restore", daemon=True).start()
+
+    def _prepare(self, run: Run) -> None:
+        self._uploads.drain()
+        shutil.rmtree(self._settings.snapshots, ignore_errors=True)  # what a killed trainer left half written
+        checkpoint = None
+        if self._config.checkpoint is not None:
+            try:
+                checkpoint = restore.prepare(run, self._settings, self._status)
+            except restore.Cancelled:
+                return
+        self._restore_points[run.ring.revision] = checkpoint
+        self._loop.post(self._fork, run, checkpoint)
+
+    def _fork(self, run: Run, checkpoint: str | None) -> None:
+        if run is not self._run or run.cancelled.is_set():
+            return
+        if not self._warm_ready:
+            self._waits_for_warm = (run, checkpoint)
+            return
+        assert self._warm is not None
+        run.parent = checkpoint
+        spec = spec_of(self._settings, run.ring, run.rank, checkpoint)
+        path = self._settings.work / "run.json"
+        spec.write(path)
+        ours, theirs = socket.socketpair()
+        run.control = threading.Thread(
+            target=read_control, args=(ours, lambda m: self._loop.post(self._hear_trainer, run, m)), daemon=True
+        )
+        run.control.start()
+        run.forking = True
+        run.touch()
+        self._warm.fork(str(path), run.ring.revision, theirs)
+        theirs.close()
+
+    def _hear_warm(self, message: dict[str, Any]) -> None:
+        event, run = message["event"], self._run
+        if event == "ready":
+            log.info("warm: %s", message["versions"])
+            self._warm_ready, self._warm_deaths = True, 0
+            self._become_ready()
+            if self._waits_for_warm is not None:
+                waiting, self._waits_for_warm = self._waits_for_warm, None
+                self._fork(*waiting)
+        elif event == "forked" and run is not None and run.ring.revision == message["revision"]:
+            run.pid = message["pid"]
+            if run.cancelled.is_set():
+                self._end_trainer(run)
+        elif event == "exited" and run is not None and run.pid == message["pid"]:
+            self._trainer_exited(run, message["code"], message["signal"])
+        elif event == "broken":
+            words = f"TensorFlow and Keras cannot be used in this image: {message['message']}"
+            self._endings.at_once(ExitCode.BAD_PROGRAM, FailureRecord(Reason.BAD_PROGRAM, words))
+        elif event == "gone":
+            self._warm_gone(message["message"])
+
+    def _warm_gone(self, words: str) -> None:
+        self._warm_deaths += 1
+        log.error("%s", words)
+        if self._warm_deaths > WARM_DEATHS_MAX:
+            self._endings.at_once(ExitCode.CLUSTER_FAULT, FailureRecord(Reason.CLUSTER_FAULT, words))
+        self._start_warm()
+        if self._run is not None and self._run.forking:
+            self._trainer_exited(self._run, None, signal.SIGKILL)  # it went with its parent
+
+    def _hear_trainer(self, run: Run, message: dict[str, Any]) -> None:
+        hear_trainer(run, message, self._status, self._meters, self._uploads, is_current=run is self._run)
+
+    def _trainer_exited(self, run: Run, code: int | None, number: int | None) -> None:
+        if run.control is not None:
+            run.control.join(CONTROL_SECONDS)  # all that it said has been read and posted
+        self._loop.post(self._judge_exit, run, code, number)
+
+    def _judge_exit(self, run: Run, code: int | None, number: int | None) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        self._meters.trainer_ended()
+        if self._stopping:
+            self._endings.preempted(self._stop_deadline)
+            return
+        if self._wanted is not None and self._wanted.revision > run.ring.revision:
+            self._begin()
+            return
+        oom_kills = num_oom_kills()
+        oom, self._num_oom_kills = oom_kills > self._num_oom_kills, oom_kills
+        verdict = judge(run, code, number, self._settings, oom=oom)
+        if verdict.outcome is Outcome.LOST:
+            assert verdict.exit is not None
+            log.warning("trainer lost: %s; waits for the next ring", verdict.exit.message.splitlines()[:1])
+            self._status.move(WorkerState.LOST, trainer_exit=verdict.exit)
+            return
+        self._status.move(WorkerState.FINISHED if verdict.outcome is Outcome.DONE else WorkerState.FAILED)
+        self._endings.after_trainer(run, verdict)
+
+    def _end_trainer(self, run: Run) -> None:
+        """SIGTERM now, SIGKILL a little later; both once there is a process."""
+        run.cancelled.set()
+        if run.pid is not None and run.kill_at is None and self._warm is not None:
+            self._warm.kill(run.pid, signal.SIGTERM)
+            run.kill_at = time.monotonic() + KILL_AFTER_SECONDS
+
+    def _stop(self) -> None:
+        if self._stopping or self._status.state in (WorkerState.FINISHED, WorkerState.FAILED):
+            return
+        self._stopping = True
+        self._stop_deadline = time.monotonic() + DRAIN_SECONDS
+        log.info("is told to stop")
+        if self._run is None or not self._run.forking:
+            self._endings.preempted(self._stop_deadline)
+
+    def _tick(self) -> None:
+        run, now = self._run, time.monotonic()
+        if os.getpid() == 1 and self._warm is not None:
+            reap_orphans(self._warm.pid)
+        if run is None:
+            return
+        if self._stopping and (run.saving == 0 or now > self._stop_deadline):
+            self._end_trainer(run)
+        if run.kill_at is not None and now >= run.kill_at and run.pid is not None and self._warm is not None:
+            run.kill_at = now + KILL_AFTER_SECONDS
+            self._warm.kill(run.pid, signal.SIGKILL)
+        if run.watched and run.stalled_at is None and now - run.last_move > self._config.stall_timeout_seconds:
+            self._stalled(run, now)
+
+    def _stalled(self, run: Run, now: float) -> None:
+        log.error("no step for %d s", self._config.stall_timeout_seconds)
+        run.stalled_at = now
+        if run.pid is not None and self._warm is not None:
+            self._warm.kill(run.pid, signal.SIGUSR2)  # faulthandler writes the stacks
+            run.kill_at = now + DUMP_SECONDS
+        elif not run.forking:
+            run.cancelled.set()
+            self._run = None
+            self._status.move(WorkerState.LOST, trainer_exit=never_forked(run, self._status.report().problem))

@@ -1,0 +1,22 @@
+"""What a batch of a `fit` looks like, without reading one. Used by the repairs and the session.
+
+Every iterator over a shuffled dataset moves its order on: a batch that is read for its shape
+alone would change the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras.src import tree
+
+
+def symbolic_batch(epoch_iterator: Any) -> Any:
+    """Specs (shape and dtype) in the structure of a batch of one replica."""
+    return tree.map_structure(_local, epoch_iterator._distributed_dataset.element_spec)
+
+
+def _local(spec: Any) -> Any:
+    if type(spec).__name__ == "PerReplicaSpec":
+        spec = spec._value_specs[0]
+    return None if type(spec).__name__ == "NoneTensorSpec" else spec

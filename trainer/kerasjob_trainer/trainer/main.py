@@ -1,0 +1,86 @@
+"""A trainer from fork to end: seeds, strategy, repairs, session, the user's program. Called by the warm process.
+
+Imported before the fork, so nothing here may touch a device at import.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import runpy
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+import keras
+
+from kerasjob_api.exit_codes import ExitCode
+from kerasjob_api.wire import to_wire
+from kerasjob_trainer import log as logs
+from kerasjob_trainer.log import log
+from kerasjob_trainer.runspec import RunSpec
+from kerasjob_trainer.staging.code import script_path
+from kerasjob_trainer.trainer import repairs, staged_datasets
+from kerasjob_trainer.trainer.control import Control
+from kerasjob_trainer.trainer.failure import classify
+from kerasjob_trainer.trainer.session import Session
+from kerasjob_trainer.trainer.strategy import barrier, make_strategy, scope
+
+
+def run(spec: RunSpec, agent: socket.socket) -> int:
+    """Runs the program; answers the exit code. The caller ends the process with it."""
+    logs.setup(spec.job, spec.slot, "trainer", spec.revision)
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    control = Control(agent)
+    session = Session(spec, control)
+    try:
+        strategy = make_strategy(spec)
+        # After the strategy: TensorFlow installs a handler of its own with it, which swallows the signal.
+        signal.signal(signal.SIGTERM, _stop)
+        with scope(strategy):
+            repairs.apply(spec.num_workers)
+            keras.utils.set_random_seed(spec.seed % 2**32)
+            staged_datasets.apply(Path(spec.keras_home))
+            session.install()
+            control.send("formed")
+            _run_program(spec)
+            session.finish()
+            sys.stdout.flush()
+            barrier(strategy)
+    except BaseException as error:
+        traceback.print_exception(error)
+        code, record = classify(error, spec, session.num_steps)
+        session.finish()
+        control.send("failure", record=to_wire(record))
+        log.error("the program ended: %s: %s", record.reason, record.message.splitlines()[:1])
+        return code
+    return ExitCode.DONE
+
+
+def _run_program(spec: RunSpec) -> None:
+    """Runs it as `python script args` or `python -m module args` would."""
+    program_dir = Path(spec.program_dir)
+    os.chdir(program_dir)
+    script = script_path(program_dir, spec.program)
+    for entry in {str(script.parent) if script is not None else "", str(program_dir)} - {""}:
+        sys.path.insert(0, entry)
+    try:
+        if script is None:
+            assert spec.program.module is not None
+            sys.argv = [spec.program.module, *spec.program.args]
+            runpy.run_module(spec.program.module, run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = [str(script), *spec.program.args]
+            runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
+
+
+def _stop(*_: object) -> None:
+    """The agent replaces this trainer, or ends. It waits for a snapshot that is being written before it asks."""
+    sys.stdout.flush()
+    os._exit(ExitCode.PREEMPTED)

@@ -1,0 +1,36 @@
+"""`fit` on several workers fails before its first step: the batch from which a model is built is reduced over replicas.
+
+Upstream: https://github.com/keras-team/keras/issues/20585. `TensorFlowTrainer._maybe_symbolic_build` reduces a tuple of
+PerReplica values with `strategy.reduce`. Shapes and types are all that building needs. They are taken from the
+dataset's spec: reading a batch, as Keras does, would move a shuffle on by one epoch, so that two workers would see
+another order than one process does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras.src.backend.tensorflow import trainer as keras_trainer
+
+from kerasjob_trainer.trainer.batches import symbolic_batch
+
+VERSIONS = ("Keras 3.15 with TensorFlow 2.21",)
+PATCHED = {
+    keras_trainer.TensorFlowTrainer._maybe_symbolic_build: (
+        "92a504f5eba9b29f81f1bf26180bdd5bf5186b06b7bda426534b90d2d02bc1c2",
+    ),
+}
+
+
+def apply() -> None:
+    """Replaces the function."""
+
+    def _maybe_symbolic_build(self: Any, iterator: Any = None, data_batch: Any = None) -> None:
+        if self._distribute_strategy is None:
+            return
+        if iterator is not None:
+            data_batch = symbolic_batch(iterator)
+        with self.distribute_strategy.scope():
+            self._symbolic_build(data_batch=data_batch)
+
+    keras_trainer.TensorFlowTrainer._maybe_symbolic_build = _maybe_symbolic_build

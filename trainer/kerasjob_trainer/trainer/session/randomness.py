@@ -1,0 +1,48 @@
+"""The states of all global random generators a program draws from, as JSON. Used by the session.
+
+Python's, numpy's, TensorFlow's eager one (from which operations without a seed get theirs) and Keras's own.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+from tensorflow.python.eager import context
+
+from kerasjob_trainer.trainer.session.variables import local_value
+
+
+def capture() -> dict[str, Any]:
+    """All states as of now. Draws nothing."""
+    numpy_state: Any = np.random.get_state(legacy=True)
+    name, keys, *rest = numpy_state
+    eager = context.context()._rng
+    keras_generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    return {
+        "python": random.getstate(),
+        "numpy": [name, keys.tolist(), *rest],
+        "tensorflow": None if eager is None else eager.getstate(),
+        "keras": None if keras_generator is None else local_value(keras_generator.state).tolist(),
+    }
+
+
+def restore(states: dict[str, Any]) -> None:
+    """Sets all states to those that were captured (here or in another process)."""
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    if states["keras"] is not None:
+        generator = global_seed_generator()
+        generator.state.assign(np.array(states["keras"], dtype=generator.state.dtype))
+    eager = context.context()._rng
+    if states["tensorflow"] is not None and eager is not None:
+        eager.setstate(_python_state(states["tensorflow"]))
+    random.setstate(_python_state(states["python"]))  # last: making Keras's generator draws from it
+
+
+def _python_state(state: Any) -> tuple[Any, ...]:
+    version, words, gauss = state
+    return version, tuple(words), gauss

@@ -1,0 +1,90 @@
+"""Uploads what the trainer has saved, in a thread of the agent: training goes on meanwhile. Called by the supervisor.
+
+Every checkpoint is tried several times; one of an epoch that the store will not take is given up and counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable
+
+from kerasjob_api.constants import Reason
+from kerasjob_api.wire import CheckpointRef, Problem
+from kerasjob_trainer.checkpoints import Checkpoints, Saved
+from kerasjob_trainer.log import log
+from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.status import Status
+from kerasjob_trainer.store import StoreError
+
+_WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0)
+
+
+class Uploads:
+    """A queue of saved checkpoints and the thread that commits them."""
+
+    def __init__(self, checkpoints: Callable[[], Checkpoints], status: Status, meters: Meters) -> None:
+        """checkpoints: opens the store; called for each upload, for its keys may have been renewed."""
+        self._checkpoints, self._status, self._meters = checkpoints, status, meters
+        self._queue: queue.SimpleQueue[Saved] = queue.SimpleQueue()
+        self._idle = threading.Condition()
+        self._pending = 0
+        threading.Thread(target=self._run, name="uploads", daemon=True).start()
+
+    def add(self, saved: Saved) -> None:
+        """Has a checkpoint uploaded, after those before it."""
+        with self._idle:
+            self._pending += 1
+        self._queue.put(saved)
+
+    def drain(self, timeout_seconds: float | None = None) -> bool:
+        """Waits until all are uploaded or given up; False where that took too long."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._pending == 0, timeout_seconds)
+
+    def _run(self) -> None:
+        while True:
+            saved = self._queue.get()
+            try:
+                self._upload(saved)
+            except Exception:
+                log.exception("a fault in the agent's uploads")
+                self._meters.checkpoint_failed()
+            finally:
+                shutil.rmtree(saved.directory, ignore_errors=True)
+                with self._idle:
+                    self._pending -= 1
+                    self._idle.notify_all()
+
+    def _upload(self, saved: Saved) -> None:
+        started = time.monotonic()
+        # Later checkpoints need the one at the end of a call: it is never given up.
+        rest = itertools.repeat(_WAITS_SECONDS[-1]) if saved.position["phase"] == "callEnd" else (None,)
+        for wait in itertools.chain(_WAITS_SECONDS, rest):
+            try:
+                checkpoints = self._checkpoints()
+                manifest = checkpoints.commit(saved)
+                break
+            except StoreError as error:
+                self._status.set(problem=Problem(Reason.STORAGE_ERROR, str(error)))
+                if wait is None:
+                    log.error("the checkpoint of step %d is given up: %s", saved.step, error)
+                    self._meters.checkpoint_failed()
+                    return
+                log.warning("the checkpoint of step %d is not saved yet: %s", saved.step, error)
+                time.sleep(wait)
+        if manifest is None:
+            self._meters.checkpoint_failed()
+            return
+        self._status.clear_problem()
+        num_bytes = sum(int(file["bytes"]) for file in manifest.files)
+        self._meters.checkpoint_saved(time.monotonic() - started, num_bytes, time.time())
+        self._status.set(checkpoint=CheckpointRef(checkpoints.uri(manifest.id), manifest.step, manifest.saved_at))
+        log.info("checkpoint %s committed: %d bytes", manifest.id, num_bytes)
+        try:
+            checkpoints.thin_out(saved.revision)
+        except StoreError as error:
+            log.warning("old checkpoints are not deleted yet: %s", error)
