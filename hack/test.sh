@@ -6,6 +6,9 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 say() { printf '\n== %s (%s)\n' "$1" "$(date +%H:%M:%S)"; }
 
+# The S3 server of the trainer's tests and the API server of the integration tests come from here.
+tools() { say "tools"; PYTHONPATH=hack python -m kerasjob_cluster tools; }
+
 lint() {
   say "lint"
   ruff check .
@@ -34,7 +37,7 @@ case "${1:-all}" in
     if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
       echo "make test starts a real cluster and must be root on Linux; make test-local runs all that need not." >&2; exit 2
     fi
-    lint; unit; trainer; local_runs; integration; cluster ;;
+    tools; lint; unit; trainer; local_runs; integration; cluster ;;
   *) echo "usage: hack/test.sh lint | local | all" >&2; exit 2 ;;
 esac
 say "all passed"

@@ -10,5 +10,7 @@ reaches it by a relay on 127.0.0.1. No Docker, no virtual machine, no systemd un
     pki           certificates and kubeconfigs      controlplane etcd, API server, controllers, scheduler
     services      DNS, S3, Prometheus, registry     relay        127.0.0.1 to the namespace
     node          nodes, also crash, cut, heal      images       base, operator, trainer; build, push, pull
+    seed          the nodes' disks, made once       containerd   its configuration and its client
     workloads     operator and demo seeds           leftovers    clears by name, and proves it
+    cgroups       version 1 and 2                   progress     lines with seconds, errors, commands
 """

@@ -12,7 +12,7 @@ from kerasjob_cluster import paths
 
 MOUNT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "hugetlb",
-               "net_cls", "net_prio", "perf_event")  # fmt: skip
+               "net_cls", "net_prio", "perf_event", "unified")  # fmt: skip
 
 
 def is_v2(mount: Path = MOUNT) -> bool:
@@ -20,7 +20,8 @@ def is_v2(mount: Path = MOUNT) -> bool:
 
 
 def roots(mount: Path = MOUNT) -> list[Path]:
-    """The hierarchies' roots; with version 1 `cpu` and `cpu,cpuacct` may be the same, under two names."""
+    """The hierarchies' roots. With version 1 `cpu` and `cpu,cpuacct` may be the same under two names, and a version 2
+    tree without controllers may lie beside them (`unified`): runc makes its groups there, too."""
     if is_v2(mount):
         return [mount]
     found: dict[int, Path] = {}

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kerasjob_cluster import paths
+from kerasjob_cluster import paths, processes
 from kerasjob_cluster.paths import IMAGE_PREFIX, Node
-from kerasjob_cluster.progress import run
+from kerasjob_cluster.progress import run, wait_until
 
 SANDBOX = f"{IMAGE_PREFIX}pause:dev"
 
@@ -71,22 +71,19 @@ def write_config(node: Node) -> Path:
     """containerd's own file, the pods' network, and the mirror that `localhost/…` images come from."""
     folder = node.disk / "config"
     cni, registries = folder / "cni", folder / "registries"
-    for needed in (cni, registries / "localhost", node.run):
-        needed.mkdir(parents=True, exist_ok=True)
+    node.run.mkdir(parents=True, exist_ok=True)
     address = {"type": "host-local", "dataDir": str(node.run / "addresses"), "routes": [{"dst": "0.0.0.0/0"}]}
     # ptp routes every pod through the node, so that a Service's address works between pods of one node, too (a bridge
     # would need the module br_netfilter for that).
     plugin = {"type": "ptp", "ipMasq": False, "ipam": address | {"ranges": [[{"subnet": node.pod_cidr}]]}}
     network = {"cniVersion": "1.0.0", "name": paths.CNI_NETWORK, "plugins": [plugin]}
-    (cni / "10-pods.conflist").write_text(json.dumps(network))
+    processes.write_config(cni / "10-pods.conflist", json.dumps(network))
     mirror = f"http://{paths.REGISTRY}"
-    (registries / "localhost" / "hosts.toml").write_text(
-        f'server = "{mirror}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n'
-    )
+    hosts = f'server = "{mirror}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n'
+    processes.write_config(registries / "localhost" / "hosts.toml", hosts)
     template = _V1 if major_version() == 1 else _V2
-    file = folder / "containerd.toml"
-    file.write_text(template.format(disk=node.disk, run=node.run, sandbox=SANDBOX, registries=registries, cni=cni))
-    return file
+    content = template.format(disk=node.disk, run=node.run, sandbox=SANDBOX, registries=registries, cni=cni)
+    return processes.write_config(folder / "containerd.toml", content)
 
 
 def major_version() -> int:
@@ -98,17 +95,36 @@ def ctr(node: Node, *arguments: str) -> list[str]:
     return ["ctr", "--address", str(node.containerd_socket), "--namespace", "k8s.io", *arguments]
 
 
+def start(node: Node, process: str) -> None:
+    """Starts containerd and waits until it answers."""
+    processes.start(process, ["containerd", "-c", write_config(node), "-l", "info"], node.namespace)
+    wait_until(
+        lambda: run(ctr(node, "version"), check=False).returncode == 0,
+        30,
+        f"containerd of {node.name} answers",
+        processes.log_of(process),
+    )
+
+
+def record(node: Node) -> Path:
+    return node.disk / "images.json"
+
+
+def images(node: Node) -> dict[str, str]:
+    """What was pulled: name and digest."""
+    return dict(json.loads(record(node).read_text())) if record(node).exists() else {}
+
+
 def pull(node: Node, image: str, digest: str) -> bool:
     """Brings an image from the registry to the node. False: it has it in this version."""
-    record = node.disk / "images.json"
-    have: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+    have = images(node)
     if have.get(image) == digest:
         return False
     registries = node.disk / "config" / "registries"
     command = ctr(node, "images", "pull", "--hosts-dir", str(registries), f"{IMAGE_PREFIX}{image}:dev")
     # ctr itself is what fetches: it must be where the node is.
     run(["nsenter", f"--net={paths.NETNS / node.namespace}", *command])
-    record.write_text(json.dumps(have | {image: digest}))
+    record(node).write_text(json.dumps(have | {image: digest}))
     return True
 
 

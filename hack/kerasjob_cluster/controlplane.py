@@ -43,8 +43,7 @@ def start_api_server() -> None:
         ],
         CONTROL_PLANE,
     )
-    policy = CONFIG / "audit-policy.yaml"
-    policy.write_text(yaml.safe_dump(AUDIT_POLICY))
+    policy = processes.write_config(CONFIG / "audit-policy.yaml", yaml.safe_dump(AUDIT_POLICY))
     processes.start(
         "kube-apiserver",
         [

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
-import shutil
 import sys
 import tarfile
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -182,9 +181,8 @@ def push(name: str, inputs: str) -> str:
     record.parent.mkdir(parents=True, exist_ok=True)
     digest_file = record.with_suffix(".digest")
     with step(f"image {name}: pushed"):
-        # Not compressed: registry and nodes share a machine, and two cores are slower than its disk.
         source, target = f"{IMAGE_PREFIX}{name}:dev", f"docker://{paths.REGISTRY}/kerasjob/{name}:dev"
-        options = ["-q", "--tls-verify=false", "--disable-compression", "--digestfile", str(digest_file)]
+        options = ["-q", "--tls-verify=false", "--compression-format=zstd", "--digestfile", str(digest_file)]
         command = _buildah("push", *options, source, target)
         run(in_namespace(CONTROL_PLANE, command))
     digest = digest_file.read_text().strip()
@@ -197,8 +195,9 @@ def distribute(digests: dict[str, str], nodes: Iterable[paths.Node] = paths.NODE
 
     def bring(target: paths.Node) -> None:
         for name, digest in digests.items():
-            with step(f"image {name}: on {target.name}"):
-                containerd.pull(target, name, digest)
+            start = time.monotonic()
+            if containerd.pull(target, name, digest):
+                say(f"image {name}: on {target.name} ({time.monotonic() - start:.1f} s)")
 
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(bring, target) for target in nodes]:
@@ -208,16 +207,3 @@ def distribute(digests: dict[str, str], nodes: Iterable[paths.Node] = paths.NODE
 def release_storage() -> None:
     """buildah leaves its storage mounted on itself."""
     node.unmount(lambda point: _storage() in point.parents)
-
-
-def clear_cache() -> None:
-    """Images, wheels and base; the built tools stay."""
-    release_storage()
-    for folder in ("buildah", "registry", "pushed", "wheels", "base"):
-        shutil.rmtree(paths.cache() / folder, ignore_errors=True)
-
-
-def disk_free_gib() -> float:
-    paths.cache().mkdir(parents=True, exist_ok=True)
-    stats = os.statvfs(paths.cache())
-    return stats.f_bavail * stats.f_frsize / 2**30

@@ -19,7 +19,7 @@ def _mounts() -> list[Path]:
     return [
         point
         for point in node.mounts()
-        if any(folder in point.parents for folder in _OURS)
+        if any(folder in point.parents for folder in (*_OURS, paths.cache() / "buildah"))
         or (point.parent == paths.NETNS and point.name.startswith(paths.PREFIX))
     ]
 
@@ -62,6 +62,12 @@ def clear_state() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for file in (paths.KUBECONFIG, paths.ENDPOINTS):
         file.unlink(missing_ok=True)
+
+
+def clear_logs() -> None:
+    """The logs of the cluster before, which tests of this one must not read."""
+    shutil.rmtree(paths.LOGS, ignore_errors=True)
+    paths.AUDIT_LOG.unlink(missing_ok=True)
 
 
 def remaining() -> list[str]:

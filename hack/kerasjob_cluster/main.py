@@ -17,6 +17,7 @@ from kerasjob_cluster import (
     paths,
     pki,
     processes,
+    seed,
     services,
     tools,
     workloads,
@@ -83,22 +84,25 @@ def up(options: argparse.Namespace) -> int:
             leftovers.clear()
     if machine.owner() is None:
         leftovers.clear_state()
+        leftovers.clear_logs()
     small = options.control_plane_only
+    wanted = tools.CONTROL_PLANE_ONLY if small else {tool.name for tool in tools.TOOLS}
+    tools.require(wanted)
     machine.install_packages(machine.CONTROL_PLANE_PACKAGES if small else None)
     machine.set_kernel()
     machine.write_owner()
     with_images = not (small or options.no_images)
     with ThreadPoolExecutor() as pool:
         built = pool.submit(images.build_all) if with_images else None  # beside all that follows
-        tools.ensure(tools.CONTROL_PLANE_ONLY if small else {t.name for t in tools.TOOLS} - tools.OPTIONAL)
+        tools.ensure(wanted)
         start_control_plane(small)
         if not small:
-            start_nodes()
-        if built:
-            digests = deliver(built)
-            if not options.no_operator:
+            digests = push(built)
+            if any(not item.disk.exists() for item in paths.NODES):
+                seed.update(digests)
+            start_nodes(digests)
+            if built and not options.no_operator:
                 workloads.deploy_operator(digests["operator"])
-        if not small:
             with step("demo: seeded"):
                 workloads.seed_demo()
     say(f"up. export KUBECONFIG={paths.KUBECONFIG}; kubectl is {paths.BIN / 'kubectl'}")
@@ -128,25 +132,22 @@ def start_control_plane(small: bool) -> None:
             services.wait_for("registry", paths.REGISTRY_PORT)
 
 
-def start_nodes(nodes: tuple[paths.Node, ...] = paths.NODES) -> None:
-    with step(f"nodes: {', '.join(item.name for item in nodes)} Ready"):
-        digest = images.push("pause", images.build_pause())
-        for item in nodes:
-            node.start_runtime(item)
-        images.distribute({"pause": digest}, nodes)
-        for item in nodes:
-            node.start_agents(item)
-        for item in nodes:
-            node.wait_ready(item)
-
-
-def deliver(built: Future[dict[str, str]]) -> dict[str, str]:
-    """Pushes what was built and brings it to the nodes. Digests by image."""
-    inputs = built.result()
+def push(built: Future[dict[str, str]] | None) -> dict[str, str]:
+    """Sends what was built to the registry. Digests by image."""
+    inputs = {"pause": images.build_pause()} | (built.result() if built else {})
     digests = {name: images.push(name, digest) for name, digest in inputs.items()}
-    images.distribute(digests)
     images.release_storage()
     return digests
+
+
+def start_nodes(digests: dict[str, str], nodes: tuple[paths.Node, ...] = paths.NODES) -> None:
+    with step(f"nodes: {', '.join(item.name for item in nodes)} Ready"):
+        for item in nodes:
+            node.start_runtime(item)
+        images.distribute(digests, nodes)
+        began = {item: node.start_agents(item) for item in nodes}
+        for item, since in began.items():
+            node.wait_ready(item, since)
 
 
 def renew(options: argparse.Namespace) -> int:
@@ -156,7 +157,9 @@ def renew(options: argparse.Namespace) -> int:
     with ThreadPoolExecutor() as pool:
         built = pool.submit(images.build_all)
         if running:
-            workloads.deploy_operator(deliver(built)["operator"])
+            digests = push(built)
+            images.distribute(digests, [item for item in paths.NODES if node.is_up(item)])
+            workloads.deploy_operator(digests["operator"])
         built.result()
     images.release_storage()
     return 0
@@ -175,7 +178,7 @@ def meet_fate(options: argparse.Namespace) -> int:
     if options.fate == "crash":
         node.power_off(target)
     elif options.fate == "start":
-        start_nodes((target,))
+        start_nodes(push(None), (target,))
     elif options.fate == "cut":
         network.cut(target)
     elif options.fate == "heal":

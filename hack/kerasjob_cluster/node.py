@@ -10,12 +10,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kerasjob_cluster import cgroups, containerd, network, paths, pki, processes
+from kerasjob_cluster import cgroups, containerd, network, paths, pki, processes, seed
 from kerasjob_cluster.controlplane import kubectl
 from kerasjob_cluster.paths import BIN, PKI, Node
 from kerasjob_cluster.progress import run, wait_until
@@ -27,54 +28,54 @@ def process_name(component: str, node: Node) -> str:
     return f"{component}-{node.index}"
 
 
+def is_up(node: Node) -> bool:
+    return processes.alive(process_name("containerd", node)) is not None
+
+
 def start_runtime(node: Node) -> None:
     """Network, cgroup and containerd. What runs already is left alone."""
     if not any(processes.alive(process_name(component, node)) for component in COMPONENTS):
         power_off(node)  # a containerd that was killed has left mounts and shims
     network.make_node(node)
     cgroups.make(node.cgroup)
-    node.disk.mkdir(parents=True, exist_ok=True)
-    config = containerd.write_config(node)
-    processes.start(process_name("containerd", node), ["containerd", "-c", config, "-l", "info"], node.namespace)
-    wait_until(
-        lambda: run(containerd.ctr(node, "version"), check=False).returncode == 0,
-        30,
-        f"containerd of {node.name} answers",
-        processes.log_of(process_name("containerd", node)),
-    )
+    seed.plant(node)
+    containerd.start(node, process_name("containerd", node))
 
 
-def start_agents(node: Node) -> None:
-    """Kubelet and kube-proxy, once the sandbox image is there."""
+def start_agents(node: Node) -> datetime | None:
+    """Kubelet and kube-proxy, once the sandbox image is there. When the kubelet was started; None: it ran already."""
+    now = datetime.now(UTC)
     folder = node.disk / "config"
-    folder.mkdir(parents=True, exist_ok=True)
-    resolv = folder / "resolv.conf"
-    resolv.write_text(f"search .\nnameserver {paths.ADDRESS}\n")
-    kubelet = folder / "kubelet.yaml"
-    kubelet.write_text(yaml.safe_dump(kubelet_config(node, resolv)))
-    processes.start(
+    resolv = processes.write_config(folder / "resolv.conf", f"search .\nnameserver {paths.ADDRESS}\n")
+    kubelet = processes.write_config(folder / "kubelet.yaml", yaml.safe_dump(kubelet_config(node, resolv)))
+    began = processes.start(
         process_name("kubelet", node),
         [BIN / "kubelet", f"--config={kubelet}", f"--kubeconfig={pki.kubeconfig(node.name)}",
          f"--root-dir={node.disk / 'kubelet'}", f"--cert-dir={node.disk / 'kubelet-pki'}",
          f"--hostname-override={node.name}", f"--node-ip={node.address}", "--v=2"],
         node.namespace,
     )  # fmt: skip
-    proxy = folder / "kube-proxy.yaml"
-    proxy.write_text(yaml.safe_dump(proxy_config(node)))
+    proxy = processes.write_config(folder / "kube-proxy.yaml", yaml.safe_dump(proxy_config(node)))
     processes.start(
         process_name("kube-proxy", node),
         [BIN / "kube-proxy", f"--config={proxy}", f"--hostname-override={node.name}", "--v=1"],
         node.namespace,
     )
+    return now if began else None
 
 
-def wait_ready(node: Node) -> None:
-    wait_until(
-        lambda: kubectl("get", "node", node.name, "--ignore-not-found", "-o", _READY, check=False) == "True",
-        120,
-        f"{node.name} is Ready",
-        processes.log_of(process_name("kubelet", node)),
-    )
+def wait_ready(node: Node, since: datetime | None) -> None:
+    """Waits until the node is Ready and, after a start, until its kubelet was heard since: the API server believes a
+    node that lost its power for a while longer."""
+
+    def ready() -> bool:
+        if kubectl("get", "node", node.name, "--ignore-not-found", "-o", _READY, check=False) != "True":
+            return False
+        lease = ["get", "lease", node.name, "-n", "kube-node-lease", "-o", "jsonpath={.spec.renewTime}"]
+        renewed = kubectl(*lease, check=False) if since else ""
+        return since is None or (renewed != "" and datetime.fromisoformat(renewed) >= since)
+
+    wait_until(ready, 120, f"{node.name} is Ready", processes.log_of(process_name("kubelet", node)))
 
 
 _READY = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'

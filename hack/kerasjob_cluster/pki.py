@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from kerasjob_cluster import paths
+from kerasjob_cluster import paths, processes
 from kerasjob_cluster.paths import PKI
 from kerasjob_cluster.progress import run
 
@@ -70,7 +70,7 @@ def write_kubeconfig(file: Path, client: str, server: str) -> None:
         "current-context": "kerasjob",
     }
     file.touch(mode=0o600)
-    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    processes.write_config(file, yaml.safe_dump(content, sort_keys=False))
 
 
 def _key(name: str) -> None:

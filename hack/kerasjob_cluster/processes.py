@@ -51,6 +51,14 @@ def started() -> dict[str, int | None]:
     return {file.name: alive(file.name) for file in sorted(paths.PIDS.glob("*"))} if paths.PIDS.exists() else {}
 
 
+def write_config(file: Path, text: str) -> Path:
+    """Writes a file that a process reads, unless it is so already: a kube-proxy ends when its own is touched."""
+    if not (file.exists() and file.read_text() == text):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return file
+
+
 def log_of(name: str) -> Path:
     return paths.LOGS / f"{name}.log"
 
@@ -72,6 +80,7 @@ def start(name: str, command: Sequence[str | Path], namespace: str | None, env: 
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", env=environment
         )
+    process.returncode = 0  # Python would warn that we do not wait for it
     began = start_time(process.pid)
     if began is None:
         raise ClusterError(f"{name} ended at once; see {log_of(name)}")

@@ -58,6 +58,7 @@ def prometheus_config() -> dict[str, Any]:
         {
             "source_labels": ["__meta_kubernetes_pod_ip", f"{annotation}port"],
             "separator": ":",
+            "regex": r"(.+:\d+)",  # without the annotation: the declared port
             "target_label": "__address__",
         },
         {"source_labels": [f"{annotation}path"], "regex": "(.+)", "target_label": "__metrics_path__"},
@@ -65,8 +66,6 @@ def prometheus_config() -> dict[str, Any]:
         {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
         {"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"},
         {"source_labels": ["__meta_kubernetes_pod_label_kerasjob_dev_job"], "target_label": "kerasjob"},
-        # A pod has one discovered target per declared port; all of them now have the same address.
-        {"regex": "__meta_kubernetes_pod_container_.*", "action": "labeldrop"},
     ]
     discovery = {"role": "pod", "kubeconfig_file": str(pki.kubeconfig("prometheus"))}
     return {
@@ -77,7 +76,7 @@ def prometheus_config() -> dict[str, Any]:
 
 def start_dns() -> None:
     file = CONFIG / "Corefile"
-    file.write_text(COREFILE.format(address=ADDRESS, kubeconfig=pki.kubeconfig("coredns")))
+    processes.write_config(file, COREFILE.format(address=ADDRESS, kubeconfig=pki.kubeconfig("coredns")))
     processes.start("coredns", [BIN / "coredns", "-conf", file], CONTROL_PLANE)
 
 
@@ -104,7 +103,7 @@ def _has_attributes(folder: Path) -> bool:
 
 def start_prometheus() -> None:
     file = CONFIG / "prometheus.yaml"
-    file.write_text(yaml.safe_dump(prometheus_config(), sort_keys=False))
+    processes.write_config(file, yaml.safe_dump(prometheus_config(), sort_keys=False))
     options = [
         f"--config.file={file}",
         f"--storage.tsdb.path={DATA / 'prometheus'}",
@@ -120,7 +119,8 @@ def start_registry() -> None:
     data.mkdir(parents=True, exist_ok=True)
     storage = {"filesystem": {"rootdirectory": str(data)}, "delete": {"enabled": True}}
     file = CONFIG / "registry.yaml"
-    file.write_text(yaml.safe_dump(REGISTRY | {"storage": storage, "http": {"addr": paths.REGISTRY}}))
+    content = REGISTRY | {"storage": storage, "http": {"addr": paths.REGISTRY}}
+    processes.write_config(file, yaml.safe_dump(content))
     processes.start("registry", [BIN / "registry", "serve", file], CONTROL_PLANE, {"OTEL_TRACES_EXPORTER": "none"})
 
 
@@ -142,7 +142,7 @@ def start_relay() -> None:
         processes.start("relay", [sys.executable, script, paths.NETNS / CONTROL_PLANE, *routes], None)
         before = ports
     pki.write_kubeconfig(paths.KUBECONFIG, "admin", f"https://127.0.0.1:{before['api']}")
-    paths.ENDPOINTS.write_text(json.dumps(endpoints(before), indent=1) + "\n")
+    processes.write_config(paths.ENDPOINTS, json.dumps(endpoints(before), indent=1) + "\n")
 
 
 def endpoints(ports: dict[str, int]) -> dict[str, str]:

@@ -77,9 +77,7 @@ TOOLS = (
         tags="remove_all_sd,enable_kubernetes_sd",
     ),
     Tool("pause", "pause"),
-    Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
 )
-OPTIONAL = {"kwok"}  # built by `tools`, not by `up`
 CONTROL_PLANE_ONLY = {"etcd", "kube-apiserver", "kubectl", "kube-controller-manager"}
 
 
@@ -146,6 +144,12 @@ def build(tool: Tool) -> Path:
         )
         partial.replace(target)
     return target
+
+
+def require(names: set[str]) -> None:
+    """ClusterError, before anything else is begun, where tools must be built and cannot be."""
+    if any(find(tool) is None for tool in TOOLS if tool.name in names):
+        go()
 
 
 def ensure(names: set[str] | None = None) -> None:
