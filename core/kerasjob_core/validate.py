@@ -10,8 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.spec import ABSOLUTE_PATH, NAME, STORE_URI, KerasJobSpec
 from kerasjob_core.pod_template import template_faults
+
+# What a pattern means, for people.
+EXPECTED = {
+    STORE_URI: "s3://bucket/… or a directory (file:///… or an absolute path); other stores are not supported",
+    ABSOLUTE_PATH: "an absolute path",
+    NAME: "a name of a-z, 0-9, - and .",
+}
 
 
 def parse_spec(data: Any) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
@@ -63,6 +70,8 @@ def _sentence(error: dict[str, Any]) -> str:
         return f"{path}: unknown field{hint}"
     if error["type"] == "missing":
         return f"{path}: required, but not given"
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in EXPECTED:
+        return f"{path}: expected {EXPECTED[error['ctx']['pattern']]}, got {error['input']!r:.80}"
     return f"{path}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r:.80}"
 
 

@@ -162,6 +162,7 @@ def test_all_faults_of_a_spec_are_kept(store):
     observed = store.observe(KEY)
     assert observed.job.spec is None
     assert len(observed.job.faults) == 3
+    assert any("expected s3://bucket/… or a directory" in fault for fault in observed.job.faults)
 
 
 def test_a_confirmed_absence_ends_when_the_pod_is_seen(store):
