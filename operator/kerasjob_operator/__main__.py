@@ -44,7 +44,7 @@ async def run(settings: OperatorSettings) -> None:
         # kopf looks once for the resources that it watches: the CRD must be there by then.
         await loop.listed()
         await kopf.operator(
-            registry=handlers.register(store, settings),
+            registry=handlers.register(store),
             settings=handlers.kopf_settings(),
             standalone=True,
             # Else kopf asks for the user's name, which an arbitrary uid in a container does not have.

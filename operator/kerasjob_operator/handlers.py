@@ -12,7 +12,6 @@ import kopf
 
 from kerasjob_api import constants as c
 from kerasjob_api.constants import Label
-from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store, pod_key
 
 OURS = f"{Label.MANAGED_BY}={Label.MANAGED_BY_VALUE}"
@@ -56,7 +55,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def register(store: Store, settings: OperatorSettings) -> kopf.OperatorRegistry:
+def register(store: Store) -> kopf.OperatorRegistry:
     """The handlers, bound to a store."""
     registry = kopf.OperatorRegistry()
 

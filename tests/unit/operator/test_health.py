@@ -91,7 +91,7 @@ def test_kopf_watches_our_pods_alone_and_writes_nothing():
     assert list(settings.watching.label_selectors.values()) == ["app.kubernetes.io/managed-by=kerasjob"]
     assert not settings.posting.enabled
     assert settings.scanning.disabled
-    registry = handlers.register(Store("image"), OperatorSettings())
+    registry = handlers.register(Store("image"))
     assert len(registry._watching.get_all_handlers()) == 2
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()

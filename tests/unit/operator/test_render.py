@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kerasjob_api.constants import WORK_DIR
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_core.observed import JobRef
 from kerasjob_operator import render
@@ -107,7 +108,7 @@ def test_secrets_and_code_of_the_user_may_come_later():
         ([("s3://bkt/x.npz", "/data/")], {"/data"}),
         ([("s3://bkt/x.npz", "/x.npz")], {"/x.npz"}),
         ([("s3://bkt/a/", "/data/a"), ("s3://bkt/b/", "/data"), ("s3://bkt/c/", "/database")], {"/data", "/database"}),
-        ([("s3://bkt/a/", "/work"), ("s3://bkt/a/", "/work/a"), ("s3://bkt/b/", "/tmp/b")], set()),
+        ([("s3://bkt/a/", WORK_DIR), ("s3://bkt/a/", f"{WORK_DIR}/a"), ("s3://bkt/b/", "/tmp/b")], set()),
         ([("s3://bkt/a/", "/mnt/own/a"), ("s3://bkt/a/", "/mnt/own")], set()),
     ],
 )
