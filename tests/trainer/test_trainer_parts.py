@@ -55,23 +55,23 @@ def test_random_states_survive_json(keras):
 
 
 def test_repairs_refuse_another_keras_and_say_how_to_go_on(monkeypatch):
-    from kerasjob_trainer.trainer import repairs
+    from kerasjob_trainer import repairs
+    from kerasjob_trainer.repairs import tested
     from kerasjob_trainer.trainer.failure import Refused
 
-    assert [repairs.unknown_sources(repair) for repair in repairs.ALL] == [[], [], []]
-    (function,) = repairs.symbolic_build.PATCHED
-    monkeypatch.setattr(repairs.symbolic_build, "PATCHED", {function: ("0" * 64,)})
-    with pytest.raises(Refused, match=r"_maybe_symbolic_build has another source.*KERASJOB_ALLOW_UNTESTED=1"):
-        repairs.apply(2)
-    repairs.apply(1)  # one worker needs none
+    assert tested.unknown_sources(repairs.ALL) == []
+    monkeypatch.setattr(repairs.symbolic_build, "PATCHED", (tested.versions,))
+    with pytest.raises(Refused, match=r"tested.versions differ\).*KERASJOB_ALLOW_UNTESTED=1"):
+        repairs.apply(object())
+    repairs.apply(None)  # one replica needs none
 
 
-def test_every_repair_says_what_upstream_knows():
-    from kerasjob_trainer.trainer import repairs
+def test_every_repair_says_what_is_known_of_its_defect():
+    from kerasjob_trainer import repairs
 
     for repair in repairs.ALL:
         assert "https://" in repair.__doc__
-        assert repair.VERSIONS
+        assert repair.PATCHED
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ import keras
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import to_wire
 from kerasjob_trainer import log as logs
+from kerasjob_trainer import repairs
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.staging.code import script_path
-from kerasjob_trainer.trainer import repairs, staged_datasets
+from kerasjob_trainer.trainer import staged_datasets
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import classify
 from kerasjob_trainer.trainer.session import Session
@@ -41,7 +42,7 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         # After the strategy: TensorFlow installs a handler of its own with it, which swallows the signal.
         signal.signal(signal.SIGTERM, _stop)
         with scope(strategy):
-            repairs.apply(spec.num_workers)
+            repairs.apply(strategy)
             keras.utils.set_random_seed(spec.seed % 2**32)
             staged_datasets.apply(Path(spec.keras_home))
             session.install()

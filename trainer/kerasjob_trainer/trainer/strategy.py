@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 from tensorflow.python.eager import context
 
 from kerasjob_trainer.log import log
@@ -21,11 +22,17 @@ HEARTBEAT_TIMEOUT_MS = 2000
 
 
 def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
-    """The strategy of this ring; None for a ring of one. Waits for all members: the agent's watchdog bounds that."""
+    """The strategy of this ring; None for one worker with one device. Waits for all members: the agent's watchdog
+    bounds that."""
     gpus = tf.config.list_physical_devices("GPU")
+    devices = tf.config.list_logical_devices("GPU") if gpus else _logical_cpus()
+    what = f"{len(devices)} {'GPU' if gpus else 'CPU'}"
     if spec.num_workers == 1:
-        log.info("one worker, no strategy; devices: %s", f"{len(gpus)} GPU" if gpus else "CPU")
-        return None
+        if len(devices) <= 1:
+            log.info("one worker, no strategy; devices: %s", what if gpus else "CPU")
+            return None
+        log.info("MirroredStrategy: one worker, %s; batch_size is the global batch", what)
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
     os.environ["TF_CONFIG"] = json.dumps(
         {"cluster": {"worker": list(spec.hosts)}, "task": {"type": "worker", "index": spec.rank}}
     )
@@ -34,6 +41,8 @@ def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
     # XLA, which Keras turns on where there is a GPU, compiles NCCL but no RING; without a GPU there is no NCCL.
     kind = experimental.CommunicationImplementation
     implementation = kind.AUTO if gpus else kind.RING
+    if not gpus and len(devices) > 1:
+        _use_logical_cpus(len(devices))
     strategy = tf.distribute.MultiWorkerMirroredStrategy(
         communication_options=experimental.CommunicationOptions(implementation=implementation)
     )
@@ -41,7 +50,7 @@ def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
         "MultiWorkerMirroredStrategy: rank %d of %d, %s, all-reduce by %s; batch_size is the global batch",
         spec.rank,
         spec.num_workers,
-        f"{len(gpus)} GPU" if gpus else "CPU",
+        what,
         implementation.name,
     )
     return strategy
@@ -60,6 +69,25 @@ def barrier(strategy: tf.distribute.Strategy | None) -> None:
         strategy.reduce("SUM", tf.constant(1.0), axis=None)
     except Exception as error:  # whatever it is, the program has ended well
         log.info("a peer ended before this worker did: %s", str(error).splitlines()[:1])
+
+
+def _logical_cpus() -> list[Any]:
+    """More than one only where KERASJOB_LOGICAL_CPUS asks for it: stands in for several GPUs where there are none."""
+    number = int(os.environ.get("KERASJOB_LOGICAL_CPUS", "1"))
+    if number > 1:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
+        return [tf.config.LogicalDevice(f"/device:CPU:{i}", "CPU") for i in range(number)]
+    return [tf.config.LogicalDevice("/device:CPU:0", "CPU")]
+
+
+def _use_logical_cpus(number: int) -> None:
+    """TensorFlow takes all GPUs of a worker, but one CPU."""
+
+    def _initialize_local_devices(self: Any, cluster_resolver: Any, worker_device: str) -> tuple[tuple[str, ...], str]:
+        return tuple(f"{worker_device}/device:CPU:{i}" for i in range(number)), "CPU"
+
+    CollectiveAllReduceExtended._initialize_local_devices = _initialize_local_devices
 
 
 def _configure_heartbeat(num_workers: int) -> None:

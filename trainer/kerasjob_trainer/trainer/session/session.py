@@ -17,9 +17,9 @@ from keras.src.backend.tensorflow import trainer as keras_trainer
 from safetensors.numpy import load_file
 
 from kerasjob_trainer.checkpoints import checkpoint_id
+from kerasjob_trainer.global_batch.specs import symbolic_batch
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
-from kerasjob_trainer.trainer.batches import symbolic_batch
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.callback import SessionCallback

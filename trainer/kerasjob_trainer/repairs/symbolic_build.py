@@ -12,14 +12,9 @@ from typing import Any
 
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from kerasjob_trainer.trainer.batches import symbolic_batch
+from kerasjob_trainer.global_batch.specs import symbolic_batch
 
-VERSIONS = ("Keras 3.15 with TensorFlow 2.21",)
-PATCHED = {
-    keras_trainer.TensorFlowTrainer._maybe_symbolic_build: (
-        "92a504f5eba9b29f81f1bf26180bdd5bf5186b06b7bda426534b90d2d02bc1c2",
-    ),
-}
+PATCHED = (keras_trainer.TensorFlowTrainer._maybe_symbolic_build,)
 
 
 def apply() -> None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 from keras.src import tree
+
+from kerasjob_trainer.global_batch.rows import RowBatch
 
 
 def symbolic_batch(epoch_iterator: Any) -> Any:
     """Specs (shape and dtype) in the structure of a batch of one replica."""
-    return tree.map_structure(_local, epoch_iterator._distributed_dataset.element_spec)
+    spec = epoch_iterator._distributed_dataset.element_spec
+    return tree.map_structure(_local, spec.parts[0] if isinstance(spec, RowBatch) else spec)
 
 
 def _local(spec: Any) -> Any:
     if type(spec).__name__ == "PerReplicaSpec":
         spec = spec._value_specs[0]
-    return None if type(spec).__name__ == "NoneTensorSpec" else spec
+    return None if isinstance(spec, tf.OptionalSpec) or type(spec).__name__ == "NoneTensorSpec" else spec

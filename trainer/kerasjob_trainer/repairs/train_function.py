@@ -1,0 +1,144 @@
+"""The functions that Keras makes of `train_step`, `test_step` and `predict_step` know nothing of global batches:
+scalars that a step returns are each worker's own, `train_on_batch` trains every worker on the whole batch, and with
+`jit_compile=True` the collectives of a CPU are compiled by XLA, which cannot ("Only compiling NCCL/auto collective");
+with `steps_per_execution` above 1 the loop over steps fails ("You must feed a value for placeholder").
+
+Each step runs with its rows known, and what it returns is global. Where there is no NCCL, the step runs without XLA.
+Several steps run in a loop of the simplest kind.
+Upstream: https://github.com/keras-team/keras/issues/20585.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from keras.src import tree
+from keras.src.backend.tensorflow import trainer as keras_trainer
+
+from kerasjob_trainer.global_batch import collectives, input, step
+from kerasjob_trainer.global_batch.rows import RowBatch, Rows
+from kerasjob_trainer.log import log
+
+_TRAINER = keras_trainer.TensorFlowTrainer
+PATCHED = (_TRAINER._make_function, _TRAINER.make_predict_function)
+
+
+def apply() -> None:
+    """Replaces the functions."""
+    original = _TRAINER._make_function
+
+    def _make_function(self: Any, step_function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return original(self, step_function)  # type: ignore[no-any-return]
+        return _train_function(self, step_function)
+
+    def make_predict_function(self: Any, force: bool = False) -> Callable[[Any], Any]:
+        if self.predict_function is None or force:
+            self.predict_function = _predict_function(self)
+        return self.predict_function  # type: ignore[no-any-return]
+
+    _TRAINER._make_function = _make_function
+    _TRAINER.make_predict_function = make_predict_function
+
+
+def _train_function(model: Any, step_function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Takes an iterator, runs `steps_per_execution` steps or as many as there are, answers the logs of the last one."""
+    strategy, num_steps = model.distribute_strategy, model.steps_per_execution
+    replica_step = step.wrap(step_function, strategy)
+
+    def one_step(data: Any) -> Any:
+        outputs = strategy.run(replica_step, args=(data,))
+        return keras_trainer.reduce_per_replica(outputs, strategy, reduction="auto")
+
+    if not model.run_eagerly:
+        one_step = tf.function(
+            step.plain(one_step), reduce_retracing=True, jit_compile=model.jit_compile and _xla_can(strategy)
+        )
+    one_step = model._autoconvert_optionals(one_step)
+
+    def many_steps(iterator: Any) -> Any:
+        logs = one_step(iterator.get_next())
+        if num_steps == 1:
+            return logs
+
+        one = tf.constant(1)
+
+        # A step in a branch of the loop fails; one that is read before it is known to be needed would be lost.
+        def read(number: Any) -> Any:
+            empty = tf.experimental.Optional.empty(iterator.element_spec)
+            return tf.cond(number < num_steps, iterator.get_next_as_optional, lambda: empty)
+
+        def body(number: Any, data: Any, _: Any) -> Any:
+            logs = one_step(data.get_value())
+            return number + 1, read(number + 1), logs
+
+        _, _, logs = tf.while_loop(
+            lambda _, data, __: data.has_value(), body, (one, read(one), logs), parallel_iterations=1
+        )
+        return logs
+
+    if not model.run_eagerly:
+        many_steps = tf.function(step.plain(many_steps), reduce_retracing=True)
+
+    def run(iterator: Any) -> Any:
+        if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+            return many_steps(iterator)
+        for _, batch in zip(range(num_steps), iterator, strict=False):
+            logs = one_step(input.split(_tensors(batch), strategy))
+        return logs
+
+    return run
+
+
+def _predict_function(model: Any) -> Callable[[Any], Any]:
+    """Takes a list of batches, as `predict` reads them; answers the outputs of all rows, on every worker."""
+    strategy = model.distribute_strategy
+    distributed = strategy.num_replicas_in_sync > 1
+
+    def predict_step(data: Any) -> Any:
+        return model.predict_step(data)
+
+    replica_step = model._autoconvert_optionals(
+        step.wrap(predict_step, strategy, unite=_gather) if distributed else predict_step
+    )
+
+    def predict(batch: Any) -> Any:
+        outputs = strategy.run(replica_step, args=(batch,))
+        return tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], outputs)
+
+    if not model.run_eagerly:
+        jit = model.jit_compile and (not distributed or _xla_can(strategy))
+        predict = tf.function(step.plain(predict), reduce_retracing=True, jit_compile=jit)
+
+    def run(batches: list[Any]) -> Any:
+        if distributed:
+            batches = [b if _is_own(b) else input.split(_tensors(b), strategy) for b in batches]
+        outputs = [predict(batch) for batch in batches]
+        if len(outputs) == 1:
+            return outputs[0]
+        return tree.map_structure(lambda *parts: keras_trainer.concat(parts), *outputs)
+
+    return run
+
+
+def _gather(outputs: Any, rows: Rows) -> Any:
+    return tree.map_structure(lambda leaf: collectives.gather_rows(tf.convert_to_tensor(leaf), rows), outputs)
+
+
+def _is_own(batch: Any) -> bool:
+    return isinstance(batch, RowBatch) or any(
+        isinstance(leaf, tf.distribute.DistributedValues) for leaf in tree.flatten(batch)
+    )
+
+
+def _tensors(batch: Any) -> Any:
+    return tree.map_structure(lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf), batch)
+
+
+def _xla_can(strategy: tf.distribute.Strategy) -> bool:
+    can = "GPU" in strategy.extended.worker_devices[0].upper()
+    if not can:
+        log.info("jit_compile: XLA cannot compile collectives without NCCL; steps run without it, to the same result")
+    return can
