@@ -16,6 +16,8 @@ import tensorflow as tf
 from kerasjob_trainer.log import log
 from kerasjob_trainer.repairs import (
     batch_normalization,
+    callback_files,
+    decisions,
     epoch_data,
     gradients,
     loss_share,
@@ -23,14 +25,17 @@ from kerasjob_trainer.repairs import (
     metric_state,
     random_rows,
     reduce_per_replica,
+    refusals,
     symbolic_build,
     tested,
     train_function,
+    variable_numbers,
     variable_writes,
 )
 from kerasjob_trainer.trainer.failure import Refused
 
 ALL: tuple[ModuleType, ...] = (
+    refusals,
     merge_call,
     symbolic_build,
     epoch_data,
@@ -39,9 +44,12 @@ ALL: tuple[ModuleType, ...] = (
     loss_share,
     gradients,
     variable_writes,
+    variable_numbers,
     batch_normalization,
     random_rows,
     metric_state,
+    decisions,
+    callback_files,
 )
 ALLOW = "KERASJOB_ALLOW_UNTESTED"
 

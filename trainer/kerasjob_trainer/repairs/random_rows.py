@@ -165,17 +165,17 @@ def _dropout(original: Any, current: Any, inputs: Any, rate: Any, noise_shape: A
     x = tf.convert_to_tensor(inputs)
     drawn = _seed(seed)
     dynamic = tf.shape(x)
-    shape = [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+    noise = [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
     if noise_shape is not None:
-        shape = [shape[i] if size is None else size for i, size in enumerate(noise_shape)]
+        noise = [noise[i] if size is None else size for i, size in enumerate(noise_shape)]
 
-    def uniform(_: Any, dtype: Any) -> Any:
-        return _uniform_numbers(shape, dtype, drawn, current)
+    def uniform(shape: Any, dtype: Any) -> Any:
+        return _uniform_numbers(noise, dtype, drawn, current)
 
     return nn_ops._dropout(
         x=x,
         rate=rate,
-        noise_shape=tf.stack(shape),
+        noise_shape=tf.stack(noise),
         uniform_sampler=uniform,
         dummy_rng_step=lambda: None,
         name=None,

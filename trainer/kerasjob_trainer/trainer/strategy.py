@@ -6,7 +6,6 @@ One member trains without any strategy: what it computes is what plain Keras com
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from typing import Any
 
@@ -16,6 +15,7 @@ from tensorflow.python.eager import context
 
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
+from kerasjob_trainer.trainer import own_strategy
 
 # A dead or frozen peer is noticed after this long; TensorFlow's own default takes 8 s and more.
 HEARTBEAT_TIMEOUT_MS = 2000
@@ -24,6 +24,7 @@ HEARTBEAT_TIMEOUT_MS = 2000
 def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
     """The strategy of this ring; None for one worker with one device. Waits for all members: the agent's watchdog
     bounds that."""
+    own_strategy.set_tf_config(spec)
     gpus = tf.config.list_physical_devices("GPU")
     devices = tf.config.list_logical_devices("GPU") if gpus else _logical_cpus()
     what = f"{len(devices)} {'GPU' if gpus else 'CPU'}"
@@ -33,9 +34,6 @@ def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
             return None
         log.info("MirroredStrategy: one worker, %s; batch_size is the global batch", what)
         return tf.distribute.MirroredStrategy([device.name for device in devices])
-    os.environ["TF_CONFIG"] = json.dumps(
-        {"cluster": {"worker": list(spec.hosts)}, "task": {"type": "worker", "index": spec.rank}}
-    )
     _configure_heartbeat(spec.num_workers)
     experimental = tf.distribute.experimental
     # XLA, which Keras turns on where there is a GPU, compiles NCCL but no RING; without a GPU there is no NCCL.
