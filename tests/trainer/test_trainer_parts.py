@@ -93,6 +93,18 @@ def test_what_an_exception_means(make, code, reason, tmp_path):
     assert (found, record.reason, record.worker, record.step) == (code, reason, 1, 5)
 
 
+def test_shapes_that_differ_between_workers_are_explained(tmp_path):
+    import tensorflow as tf
+
+    from kerasjob_trainer.trainer.failure import classify
+
+    error = tf.errors.InvalidArgumentError(None, None, "Shape mismatch in the collective instance 102. expected [8,9]")
+    code, record = classify(error, spec(tmp_path, num_workers=2), 0)
+    assert code == 10
+    assert record.message.startswith("the workers do not run the same program")
+    assert "expected [8,9]" in record.message
+
+
 def test_alone_there_is_no_peer_to_lose(tmp_path):
     import tensorflow as tf
 

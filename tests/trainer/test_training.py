@@ -21,11 +21,11 @@ def assert_same(found: list[dict], expected: list[dict]) -> None:
 
 
 def test_two_workers_give_the_losses_of_one_process_and_losing_each_of_them_changes_no_bit(job, plain, tmp_path):
-    undisturbed = job("two_fits.py", 0.0, 3)
+    undisturbed = job("two_fits.py", 0.3, 3)
     undisturbed.start_all()
     undisturbed.form()
     expected = undisturbed.finish()
-    assert_same(histories(expected), plain("0.0", "3"))
+    assert_same(histories(expected), plain("0.3", "3"))
     assert len(expected["results"]["evaluate"]) == 2
     last_word = undisturbed.live[0].record()
     assert last_word["reason"] == "ProgramSucceeded"
@@ -33,7 +33,7 @@ def test_two_workers_give_the_losses_of_one_process_and_losing_each_of_them_chan
     assert last_word["progress"]["percent"] == 100.0
 
     gates = Gates(tmp_path / "gates", "0-2-3", "1-1-2")
-    disturbed = job("two_fits.py", 0.0, 3, gates.folder)
+    disturbed = job("two_fits.py", 0.3, 3, gates.folder)
     disturbed.start_all()
     disturbed.form()
 

@@ -127,6 +127,20 @@ def more_augmentation(_):
     return _images(layers.RandomErasing(), layers.RandomShear(0.1, 0.1))
 
 
+@feature("Dropout, with batches of one size that is known")
+def dropout_known_size(_):
+    import tensorflow as tf
+
+    x, y = data(rows=24)
+    model = dense(keras, keras.layers.Dropout(0.4))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    numpy = model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH, drop_remainder=True)
+    found = result(model, model.fit(batches, epochs=2, verbose=0))
+    logs = [model.train_on_batch(x[:8], y[:8]) for _ in range(2)]
+    return found | {"numpy": numpy.history["loss"], "on batch": logs}
+
+
 @feature("recurrent layers: LSTM, GRU, Bidirectional, recurrent_dropout")
 def recurrent(_):
     rng = np.random.default_rng(4)

@@ -23,4 +23,9 @@ def symbolic_batch(epoch_iterator: Any) -> Any:
 def _local(spec: Any) -> Any:
     if type(spec).__name__ == "PerReplicaSpec":
         spec = spec._value_specs[0]
-    return None if isinstance(spec, tf.OptionalSpec) or type(spec).__name__ == "NoneTensorSpec" else spec
+    if isinstance(spec, tf.OptionalSpec) or type(spec).__name__ == "NoneTensorSpec":
+        return None
+    if isinstance(spec, tf.TensorSpec) and spec.shape.rank:
+        # How many rows a replica has changes, at the latest with the tail of an epoch.
+        return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+    return spec

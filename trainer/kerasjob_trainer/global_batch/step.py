@@ -44,11 +44,24 @@ def wrap(
         current = Rows(first + local, counts, store)
         with rows.in_step(current):
             _local.before_results, _local.known = [], {}
-            outputs = step_function(batch)
+            outputs = step_function(_any_number_of_rows(batch))
             finish()
             return (unite or _logs)(outputs, current)
 
     return plain(step)
+
+
+def _any_number_of_rows(batch: Any) -> Any:
+    """Hides a size that is known when the step is traced: it is how a batch is told from anything else."""
+    if tf.executing_eagerly():
+        return batch
+
+    def hide(leaf: Any) -> Any:
+        if not isinstance(leaf, tf.Tensor) or not leaf.shape.rank or leaf.shape[0] is None:
+            return leaf
+        return tf.raw_ops.PlaceholderWithDefault(input=leaf, shape=[None, *leaf.shape[1:]])
+
+    return tf.nest.map_structure(hide, batch)
 
 
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:

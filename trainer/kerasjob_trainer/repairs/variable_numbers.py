@@ -30,6 +30,4 @@ def apply() -> None:
     DistributedVariable.__float__ = number(float)
     DistributedVariable.__int__ = number(int)
     DistributedVariable.__index__ = number(lambda value: value.__index__())
-    DistributedVariable.__format__ = lambda self, spec: (
-        format(self._primary.numpy().item(), spec) if spec else str(self)
-    )
+    DistributedVariable.__format__ = _format

@@ -70,7 +70,13 @@ def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"the program called sys.exit({error.code!r})"
     if isinstance(error, tf.errors.OpError):
-        return str(error.message)
+        words = str(error.message)
+        if "in the collective instance" in words:
+            return (
+                "the workers do not run the same program: something that all of them make or sum has another shape on"
+                f" this one. Look for what is not the same on every machine. TensorFlow says: {words}"
+            )
+        return words
     return str(error) or repr(error)
 
 

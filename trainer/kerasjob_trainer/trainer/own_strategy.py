@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -17,8 +18,8 @@ from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.failure import Refused
 
-_OURS = ("MultiWorkerMirroredStrategy", "MirroredStrategy", "OneDeviceStrategy")
-_REFUSED = ("ParameterServerStrategy", "experimental.ParameterServerStrategy", "TPUStrategy")
+_ANSWERED = ("MultiWorkerMirroredStrategy", "MirroredStrategy", "OneDeviceStrategy")
+_REFUSED = ("ParameterServerStrategy", "TPUStrategy", "CentralStorageStrategy")
 
 
 def set_tf_config(spec: RunSpec) -> None:
@@ -33,35 +34,33 @@ def apply() -> None:
     strategy = tf.distribute.get_strategy()
     if strategy.cluster_resolver is None:
         strategy.extended._cluster_resolver = TFConfigClusterResolver()
-    for name in _OURS:
-        kind = getattr(tf.distribute, name)
-        setattr(tf.distribute, name, _answering(kind, strategy))
-        if hasattr(tf.distribute.experimental, name):
-            setattr(tf.distribute.experimental, name, _answering(kind, strategy))
-    for name in _REFUSED:
-        module = tf.distribute.experimental if "." in name else tf.distribute
-        name = name.rpartition(".")[2]
-        if hasattr(module, name):
-            setattr(module, name, _refusing(name))
+
+    def answer(name: str) -> tf.distribute.Strategy:
+        log.info("%s of the program: the job's own strategy", name)
+        return strategy
+
+    for module in (tf.distribute, tf.distribute.experimental):
+        for names, function in ((_ANSWERED, answer), (_REFUSED, _refuse)):
+            for name in names:
+                if hasattr(module, name):
+                    setattr(module, name, _in_place_of(getattr(module, name), function))
 
 
-def _answering(kind: Any, strategy: tf.distribute.Strategy) -> Any:
-    class Meta(type):
-        def __call__(cls, *args: object, **kwargs: object) -> tf.distribute.Strategy:
-            log.info("%s of the program: the job's own strategy", kind.__name__)
-            return strategy
+def _in_place_of(kind: Any, function: Callable[[str], Any]) -> Any:
+    """A class that is called and asked for instances as the original is, and never makes one."""
+
+    class Constructor(type):
+        def __call__(cls, *args: object, **kwargs: object) -> Any:
+            return function(kind.__name__)
 
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, kind)
 
-    return Meta(kind.__name__, (), {"__doc__": kind.__doc__})
+    return Constructor(kind.__name__, (), {"__doc__": kind.__doc__})
 
 
-def _refusing(name: str) -> Any:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise Refused(
-            f"tf.distribute.{name} cannot run in a KerasJob, whose workers form a MultiWorkerMirroredStrategy: make"
-            " tf.distribute.MultiWorkerMirroredStrategy(), or no strategy at all"
-        )
-
-    return refuse
+def _refuse(name: str) -> None:
+    raise Refused(
+        f"tf.distribute.{name} cannot run in a KerasJob, whose workers form a MultiWorkerMirroredStrategy: make"
+        " tf.distribute.MultiWorkerMirroredStrategy(), or no strategy at all"
+    )

@@ -21,7 +21,7 @@ from kerasjob_trainer.global_batch.specs import symbolic_batch
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
-from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
+from kerasjob_trainer.trainer.session import callback_state, drift, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.callback import SessionCallback
 from kerasjob_trainer.trainer.session.progress import Meter
 from kerasjob_trainer.trainer.session.records import CallRecord, SessionRecord, check_same, fingerprint, plain
@@ -114,6 +114,7 @@ class Session:
         callback = SessionCallback(record, self._meter, hooks, arguments["epochs"])
 
         def begin(iterator: Any) -> None:
+            drift.check(model, iterator, record.call, record.fingerprint)
             if num_done:
                 self._rebuild(iterator, model, num_done)
             batch_size, callback.samples = iterators.num_samples_per_epoch(iterator)
