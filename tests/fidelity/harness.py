@@ -27,10 +27,11 @@ DEADLINE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Shape:
-    """Workers and devices of each; `repaired=False` is plain Keras."""
+    """Workers and devices of each. `distributed=False` is plain Keras; `repaired=False` is TensorFlow's strategy alone."""
 
     workers: int = 1
     devices: int = 1
+    distributed: bool = True
     repaired: bool = True
     floatx: str = "float64"
 
@@ -38,7 +39,7 @@ class Shape:
         return f"{self.workers}x{self.devices}" if self.devices > 1 else str(self.workers)
 
 
-PLAIN = Shape(repaired=False)
+PLAIN = Shape(distributed=False)
 
 
 class RowFailed(Exception):
@@ -97,12 +98,13 @@ def _inside(row: Any, shape: Shape, rank: int, ports: list[int], shared: Path) -
     keras.config.set_floatx(shape.floatx)
     os.environ["KERASJOB_LOGICAL_CPUS"] = str(shape.devices)
     strategy = None
-    if shape.repaired:
+    if shape.distributed:
         hosts = tuple(f"127.0.0.1:{port}" for port in ports)
         strategy = make_strategy(RunSpec("row", rank, rank, 1, hosts, 7, ProgramConfig(), "", "", "", ""))
     with scope(strategy):
-        repairs.apply(strategy)
         if shape.repaired:
+            repairs.apply(strategy)
+        if shape.distributed and shape.repaired:
             own_strategy.apply()
         keras.utils.set_random_seed(7)
         result = row(shared)

@@ -6,21 +6,27 @@ the same program.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from kerasjob_trainer.global_batch.rows import Rows
 
+# Several collectives of this size at once are faster than a large one, and the first begin while others are computed.
+BUCKET_BYTES = 8 * 1024**2
+
 
 def sum_all(tensors: Sequence[Any]) -> list[Any]:
-    """Sums over all replicas, in one collective per type. Differentiable: the gradient of a sum is the sum."""
+    """Sums over all replicas, in few collectives. Differentiable: the gradient of a sum is the sum."""
+    return _sum_buckets(tensors, lambda packed: packed)
+
+
+def _sum_buckets(tensors: Sequence[Any], own: Callable[[Any], Any]) -> list[Any]:
     results: list[Any] = [None] * len(tensors)
-    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
-        where = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
-        packed = _unpack(_all_reduce(_pack([tensors[i] for i in where])), [tensors[i] for i in where])
-        for i, value in zip(where, packed, strict=True):
+    for where in _buckets(tensors):
+        bucket = [tensors[i] for i in where]
+        for i, value in zip(where, _unpack(_all_reduce(own(_pack(bucket))), bucket), strict=True):
             results[i] = value
     return results
 
@@ -36,15 +42,13 @@ def sum_gradients(gradients: Sequence[Any], rows: Rows) -> list[Any]:
     The slices are then those that one process would have, in the same order.
     """
     results = list(gradients)
-    dense = [i for i, g in enumerate(gradients) if isinstance(g, tf.Tensor)]
-    for dtype in dict.fromkeys(gradients[i].dtype for i in dense):
-        where = [i for i in dense if gradients[i].dtype == dtype]
-        values = [gradients[i] for i in where]
-        packed = _pack(values)
-        # Half of the loss of an empty batch may be 0/0.
-        packed = tf.cond(rows.count > 0, lambda p=packed: p, lambda p=packed: tf.zeros_like(p))
-        for i, value in zip(where, _unpack(_all_reduce(packed), values), strict=True):
-            results[i] = value
+    dense = [i for i, gradient in enumerate(gradients) if isinstance(gradient, tf.Tensor)]
+
+    def nothing_for_no_rows(packed: Any) -> Any:  # the loss of an empty batch may be 0/0
+        return tf.cond(rows.count > 0, lambda: packed, lambda: tf.zeros_like(packed))
+
+    for i, value in zip(dense, _sum_buckets([gradients[i] for i in dense], nothing_for_no_rows), strict=True):
+        results[i] = value
     for i, gradient in enumerate(gradients):
         if isinstance(gradient, tf.IndexedSlices):
             results[i] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradient)
@@ -61,6 +65,21 @@ def gather_rows(tensor: Any, rows: Rows) -> Any:
     (whole,) = sum_all([tf.pad(tensor, padding)])
     whole.set_shape([None, *tensor.shape[1:]])
     return whole
+
+
+def _buckets(tensors: Sequence[Any]) -> list[list[int]]:
+    """Which tensors go together: of one type, up to a size. From the last one on, for gradients come in that order."""
+    found: list[list[int]] = []
+    filling: dict[Any, tuple[list[int], int]] = {}
+    for i in reversed(range(len(tensors))):
+        size = (tensors[i].shape.num_elements() or 0) * tensors[i].dtype.size
+        bucket, filled = filling.get(tensors[i].dtype, ([], BUCKET_BYTES + 1))
+        if filled + size > BUCKET_BYTES:
+            bucket, filled = [], 0
+            found.append(bucket)
+        bucket.append(i)
+        filling[tensors[i].dtype] = bucket, filled + size
+    return found
 
 
 def _all_reduce(flat: Any) -> Any:

@@ -19,6 +19,14 @@ _stores: dict[int, RowStore] = {}
 _local = threading.local()
 
 
+class TraceAgain(BaseException):
+    """Tracing a step met what must be made outside of it: `make` does, and the step is traced again."""
+
+    def __init__(self, make: Callable[[], None]) -> None:
+        super().__init__()
+        self.make = make
+
+
 def wrap(
     step_function: Callable[[Any], Any],
     strategy: tf.distribute.Strategy,

@@ -82,11 +82,19 @@ def _train_function(model: Any, step_function: Callable[[Any], Any]) -> Callable
     if not model.run_eagerly:
         many_steps = tf.function(step.plain(many_steps), reduce_retracing=True)
 
+    def traced(function: Callable[[Any], Any], data: Any) -> Any:
+        while True:
+            try:
+                return function(data)
+            except step.TraceAgain as again:
+                with strategy.scope():
+                    again.make()
+
     def run(iterator: Any) -> Any:
         if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
-            return many_steps(iterator)
+            return traced(many_steps, iterator)
         for _, batch in zip(range(num_steps), iterator, strict=False):
-            logs = one_step(input.split(_tensors(batch), strategy))
+            logs = traced(one_step, input.split(_tensors(batch), strategy))
         return logs
 
     return run
