@@ -27,7 +27,7 @@ DEADLINE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Shape:
-    """Workers and devices of each. `distributed=False` is plain Keras; `repaired=False` is TensorFlow's strategy alone."""
+    """Workers and devices of each. `distributed=False`: plain Keras; `repaired=False`: TensorFlow's strategy alone."""
 
     workers: int = 1
     devices: int = 1
@@ -90,10 +90,12 @@ def _fork(row: Any, shape: Shape, folder: Path, rank: int, ports: list[int]) -> 
 def _inside(row: Any, shape: Shape, rank: int, ports: list[int], shared: Path) -> dict[str, Any]:
     import keras
 
+    from kerasjob_trainer import log as logs
     from kerasjob_trainer import repairs
     from kerasjob_trainer.trainer import own_strategy
     from kerasjob_trainer.trainer.strategy import barrier, make_strategy, scope
 
+    logs.setup("row", rank, "trainer", 1)
     warnings.simplefilter("default")  # a warning is no error in a user's program, as it is in a test
     keras.config.set_floatx(shape.floatx)
     os.environ["KERASJOB_LOGICAL_CPUS"] = str(shape.devices)

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasjob_trainer.global_batch import rows
 from kerasjob_trainer.global_batch.rows import Rows
 
 # Several collectives of this size at once are faster than a large one, and the first begin while others are computed.
@@ -31,12 +32,12 @@ def _sum_buckets(tensors: Sequence[Any], own: Callable[[Any], Any]) -> list[Any]
     return results
 
 
-def weighted_mean(tensors: Sequence[Any], rows: Rows) -> list[Any]:
+def weighted_mean(tensors: Sequence[Any], current: Rows) -> list[Any]:
     """The global value of scalars (or other tensors) of which each replica has an estimate. Types are floats."""
-    return sum_all([tf.math.multiply_no_nan(tensor, rows.share(tensor.dtype)) for tensor in tensors])
+    return sum_all([tf.math.multiply_no_nan(tensor, current.share(tensor.dtype)) for tensor in tensors])
 
 
-def sum_gradients(gradients: Sequence[Any], rows: Rows) -> list[Any]:
+def sum_gradients(gradients: Sequence[Any], current: Rows) -> list[Any]:
     """Sums gradients that are weighted already; a replica without rows adds nothing. Slices are put together by rank.
 
     The slices are then those that one process would have, in the same order.
@@ -45,22 +46,22 @@ def sum_gradients(gradients: Sequence[Any], rows: Rows) -> list[Any]:
     dense = [i for i, gradient in enumerate(gradients) if isinstance(gradient, tf.Tensor)]
 
     def nothing_for_no_rows(packed: Any) -> Any:  # the loss of an empty batch may be 0/0
-        return tf.cond(rows.count > 0, lambda: packed, lambda: tf.zeros_like(packed))
+        return tf.cond(current.count > 0, lambda: packed, lambda: tf.zeros_like(packed))
 
     for i, value in zip(dense, _sum_buckets([gradients[i] for i in dense], nothing_for_no_rows), strict=True):
         results[i] = value
     for i, gradient in enumerate(gradients):
         if isinstance(gradient, tf.IndexedSlices):
-            results[i] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+            results[i] = _all_reduce(gradient)
     return results
 
 
-def gather_rows(tensor: Any, rows: Rows) -> Any:
+def gather_rows(tensor: Any, current: Rows) -> Any:
     """The rows of all replicas, in their order. Adds to zeros: exact, and parts of any size do."""
     kind = tensor.dtype
     if kind in (tf.bool, tf.int8, tf.uint8, tf.int16, tf.uint16):
-        return tf.cast(gather_rows(tf.cast(tensor, tf.int32), rows), kind)
-    before, after = rows.offset, rows.total - rows.offset - tf.shape(tensor, tf.int64)[0]
+        return tf.cast(gather_rows(tf.cast(tensor, tf.int32), current), kind)
+    before, after = current.offset, current.total - current.offset - tf.shape(tensor, tf.int64)[0]
     padding = tf.pad(tf.stack([before, after])[tf.newaxis], [[0, tf.rank(tensor) - 1], [0, 0]])
     (whole,) = sum_all([tf.pad(tensor, padding)])
     whole.set_shape([None, *tensor.shape[1:]])
@@ -83,6 +84,9 @@ def _buckets(tensors: Sequence[Any]) -> list[list[int]]:
 
 
 def _all_reduce(flat: Any) -> Any:
+    current = rows.current()
+    if current is not None and current.num_replicas == 1:
+        return flat
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flat)
 
 

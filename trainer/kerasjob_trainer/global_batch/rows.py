@@ -36,6 +36,7 @@ class Rows:
         self.index = index
         self.num_replicas = store.num_replicas
         self._graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        self.has_inner_graphs = False  # whether a function, branch or loop in the step has asked for rows
         self._counts = tf.identity(counts)
         self._store = store
         store.counts.assign(self._counts)
@@ -47,7 +48,10 @@ class Rows:
 
     def is_in_own_graph(self) -> bool:
         """Whether tensors that are made now live as long as the step."""
-        return self._graph is None or tf.compat.v1.get_default_graph() is self._graph
+        if self._graph is None or tf.compat.v1.get_default_graph() is self._graph:
+            return True
+        self.has_inner_graphs = True
+        return False
 
     @property
     def count(self) -> Any:
@@ -78,8 +82,9 @@ class Rows:
 class RowStore:
     """The variables of a strategy that `Rows` keeps its values in. Made once, outside of any step."""
 
-    def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        self.num_replicas = strategy.num_replicas_in_sync
+    def __init__(self, strategy: tf.distribute.Strategy, num_replicas: int | None = None) -> None:
+        self.num_replicas = num_replicas or strategy.num_replicas_in_sync
+        self.first_seed = 0  # number of the first random operation of the step that is traced
         with tf.init_scope(), strategy.scope():
             self.counts = tf.Variable(
                 tf.zeros([self.num_replicas], tf.int64), trainable=False, aggregation=tf.VariableAggregation.NONE
@@ -97,11 +102,12 @@ def current() -> Rows | None:
 @contextmanager
 def in_step(rows: Rows) -> Iterator[None]:
     """Inside, `current` answers these rows. A step belongs to one thread."""
+    before = current()
     _local.rows = rows
     try:
         yield
     finally:
-        _local.rows = None
+        _local.rows = before
 
 
 def replicated() -> bool:

@@ -6,11 +6,13 @@ Called by the repair of Keras's train function.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
 from keras.src import tree
+from tensorflow.python.framework import random_seed
 
 from kerasjob_trainer.global_batch import collectives, input, rows
 from kerasjob_trainer.global_batch.rows import RowBatch, Rows, RowStore
@@ -36,7 +38,9 @@ def wrap(
 
     `unite` makes global what the step answers; by default it is taken for logs.
     """
-    store = _stores.setdefault(id(strategy), RowStore(strategy))
+    if id(strategy) not in _stores:
+        _stores[id(strategy)] = RowStore(strategy)
+    store = _stores[id(strategy)]
     first = input.first_replica(strategy)
 
     def step(data: Any) -> Any:
@@ -49,6 +53,7 @@ def wrap(
             batch = data
             own = tf.one_hot(first + local, store.num_replicas, on_value=input.num_rows(batch), dtype=tf.int64)
             (counts,) = collectives.sum_all([own])
+        _same_seeds(local, store)
         current = Rows(first + local, counts, store)
         with rows.in_step(current):
             _local.before_results, _local.known = [], {}
@@ -57,6 +62,15 @@ def wrap(
             return (unite or _logs)(outputs, current)
 
     return plain(step)
+
+
+def _same_seeds(local: int, store: RowStore) -> None:
+    """Random operations of TensorFlow are seeded by their number in the graph: the same for all replicas in it."""
+    graph, numbers = tf.compat.v1.get_default_graph(), random_seed._graph_to_seed_dict
+    if local == 0:
+        store.first_seed = numbers.get(graph, 0)
+    elif not tf.executing_eagerly():
+        numbers[graph] = store.first_seed
 
 
 def _any_number_of_rows(batch: Any) -> Any:
@@ -76,6 +90,24 @@ def plain(function: Callable[..., Any]) -> Callable[..., Any]:
     """Keeps AutoGraph away from code that is written for a graph as it stands."""
     converted: Callable[..., Any] = tf.autograph.experimental.do_not_convert(function)
     return converted
+
+
+@contextmanager
+def recording() -> Iterator[list[tuple[str, Any]]]:
+    """Inside, `record` keeps the gradients that a step takes."""
+    found: list[tuple[str, Any]] = []
+    _local.recorded = found
+    try:
+        yield found
+    finally:
+        _local.recorded = None
+
+
+def record(variables: list[Any], gradients: list[Any]) -> None:
+    """Tells `recording` of gradients; those of a function inside the step cannot leave it."""
+    found, current = getattr(_local, "recorded", None), rows.current()
+    if found is not None and current is not None and current.is_in_own_graph():
+        found += [(getattr(v, "path", v.name), gradient) for v, gradient in zip(variables, gradients, strict=True)]
 
 
 def finish() -> None:

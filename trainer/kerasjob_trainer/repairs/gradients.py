@@ -17,7 +17,7 @@ from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
 
-from kerasjob_trainer.global_batch import collectives, rows
+from kerasjob_trainer.global_batch import collectives, rows, step
 
 PATCHED = (
     tf.GradientTape.gradient,
@@ -53,6 +53,7 @@ def _wrap_tape() -> None:
         flat, kinds = tf.nest.flatten(result), tf.nest.flatten(sources)
         of_variables = [i for i, s in enumerate(kinds) if _is_variable(s) and flat[i] is not None]
         summed = collectives.sum_gradients([flat[i] for i in of_variables], current)
+        step.record([kinds[i] for i in of_variables], summed)
         for i, value in zip(of_variables, summed, strict=True):
             flat[i] = value
         return tf.nest.pack_sequence_as(result, flat)

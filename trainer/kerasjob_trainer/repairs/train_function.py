@@ -10,6 +10,7 @@ Upstream: https://github.com/keras-team/keras/issues/20585.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,12 @@ import tensorflow as tf
 from keras.src import tree
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from kerasjob_trainer.global_batch import collectives, input, step
+from kerasjob_trainer.global_batch import collectives, input, proof, step
 from kerasjob_trainer.global_batch.rows import RowBatch, Rows
 from kerasjob_trainer.log import log
+from kerasjob_trainer.trainer.failure import Refused
 
+ALLOW_INEXACT = "KERASJOB_ALLOW_INEXACT"
 _TRAINER = keras_trainer.TensorFlowTrainer
 PATCHED = (_TRAINER._make_function, _TRAINER.make_predict_function)
 
@@ -32,7 +35,7 @@ def apply() -> None:
     def _make_function(self: Any, step_function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if self.distribute_strategy.num_replicas_in_sync == 1:
             return original(self, step_function)  # type: ignore[no-any-return]
-        return _train_function(self, step_function)
+        return _train_function(self, step_function, is_training=step_function == self.train_step)
 
     def make_predict_function(self: Any, force: bool = False) -> Callable[[Any], Any]:
         if self.predict_function is None or force:
@@ -43,7 +46,7 @@ def apply() -> None:
     _TRAINER.make_predict_function = make_predict_function
 
 
-def _train_function(model: Any, step_function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_training: bool) -> Callable[[Any], Any]:
     """Takes an iterator, runs `steps_per_execution` steps or as many as there are, answers the logs of the last one."""
     strategy, num_steps = model.distribute_strategy, model.steps_per_execution
     replica_step = step.wrap(step_function, strategy)
@@ -82,22 +85,50 @@ def _train_function(model: Any, step_function: Callable[[Any], Any]) -> Callable
     if not model.run_eagerly:
         many_steps = tf.function(step.plain(many_steps), reduce_retracing=True)
 
-    def traced(function: Callable[[Any], Any], data: Any) -> Any:
+    def traced(function: Callable[..., Any], *data: Any) -> Any:
         while True:
             try:
-                return function(data)
+                return function(*data)
             except step.TraceAgain as again:
                 with strategy.scope():
                     again.make()
 
+    def first(iterator: Any) -> Any:
+        """The first step of a program's own is tried before. Its batch, which is read here, is put before the others:
+        the function that trains must be the same for all of them, with its random operations."""
+        data = next(iterator)
+        words = proof.difference(step_function, strategy, data, traced)
+        if words is not None:
+            _refuse(model, strategy, words)
+        again = tf.data.Dataset.from_generator(lambda: iter([data]), output_signature=iterator.element_spec)
+        return traced(many_steps, iter(again))
+
+    untried = is_training and num_steps == 1 and proof.is_of_program(model)
+
     def run(iterator: Any) -> Any:
+        nonlocal untried
         if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+            if untried and isinstance(iterator.element_spec, RowBatch):
+                untried = False
+                return first(iterator)
             return traced(many_steps, iterator)
         for _, batch in zip(range(num_steps), iterator, strict=False):
             logs = traced(one_step, input.split(_tensors(batch), strategy))
         return logs
 
     return run
+
+
+def _refuse(model: Any, strategy: tf.distribute.Strategy, words: str) -> None:
+    text = (
+        f"the training step of {type(model).__name__} does not give on {strategy.num_replicas_in_sync} replicas what it"
+        f" gives on one: on the first rows, {words}. It computes something from a batch as a whole that is no mean over"
+        " its rows: a sum, or rows that are compared with each other. Take means (tf.reduce_mean, a loss of"
+        f" keras.losses), train with workers: 1, or set {ALLOW_INEXACT}=1 in spec.env to go on with what it gives"
+    )
+    if os.environ.get(ALLOW_INEXACT) != "1":
+        raise Refused(text)
+    log.warning("%s", text)
 
 
 def _predict_function(model: Any) -> Callable[[Any], Any]:

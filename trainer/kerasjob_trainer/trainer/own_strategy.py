@@ -43,15 +43,15 @@ def apply() -> None:
         for names, function in ((_ANSWERED, answer), (_REFUSED, _refuse)):
             for name in names:
                 if hasattr(module, name):
-                    setattr(module, name, _in_place_of(getattr(module, name), function))
+                    setattr(module, name, _in_place_of(getattr(module, name), name, function))
 
 
-def _in_place_of(kind: Any, function: Callable[[str], Any]) -> Any:
+def _in_place_of(kind: Any, name: str, function: Callable[[str], Any]) -> Any:
     """A class that is called and asked for instances as the original is, and never makes one."""
 
     class Constructor(type):
         def __call__(cls, *args: object, **kwargs: object) -> Any:
-            return function(kind.__name__)
+            return function(name)
 
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, kind)
