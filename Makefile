@@ -50,5 +50,5 @@ cluster-status: $(STAMP) ## what of it runs
 benchmark: $(STAMP) ## time from apply to the first step, split into its parts (needs the cluster)
 	@$(PY) benchmarks/first_step.py
 
-soak: $(STAMP) ## the simulation for longer
-	@HYPOTHESIS_PROFILE=soak $(PYTEST) tests/simulation
+soak: $(STAMP) ## the simulation for longer, and every example by the real command
+	@HYPOTHESIS_PROFILE=soak $(PYTEST) tests/simulation tests/soak

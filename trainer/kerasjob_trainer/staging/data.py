@@ -5,6 +5,7 @@ Workers on one machine may share a path: every file appears whole, under its nam
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path, PurePosixPath
 
 from kerasjob_api.wire import DataSource, S3Access
@@ -36,6 +37,19 @@ def _check_writable(target: Path) -> None:
             f"data[].path {target}: the directory {error.filename or target.parent} cannot be made here:"
             f" {error.strerror}; choose a path that the worker's user may write, or mount a volume there"
         ) from error
+
+
+def link(source: DataSource, program_dir: Path) -> None:
+    """Makes `data/NAME` of the program's working directory lead there, where NAME is the last part of the path.
+
+    So a program reads the same relative path in a pod, on a laptop and without us. What the program brought stays.
+    """
+    target = Path(source.path)
+    place = program_dir / "data" / target.name
+    if target.name and not place.exists() and not place.is_symlink():
+        with contextlib.suppress(OSError):  # a program directory that cannot be written has its reasons
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(target.absolute())
 
 
 def _copy(source: DataSource, local: Path, target: Path) -> list[Path]:

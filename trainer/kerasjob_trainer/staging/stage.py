@@ -44,6 +44,7 @@ def stage(settings: Settings, status: Status) -> Staged:
     for source in config.data:
         started = time.monotonic()
         files = _retried(lambda s=source: data.stage(s, config.s3, settings.s3_dir), status)  # type: ignore[misc]
+        data.link(source, settings.program_dir)
         linked = link_datasets(files, settings.keras_home)
         log.info(
             "data %s: %d files at %s in %.1f s%s",

@@ -1,0 +1,32 @@
+"""A file for every epoch, and one for the best."""
+
+import keras
+
+(x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
+x_train, x_test = x_train[:1000].astype("float32") / 255, x_test[:200].astype("float32") / 255
+y_train, y_test = y_train[:1000], y_test[:200]
+
+model = keras.Sequential(
+    [
+        keras.Input((28, 28)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(64, activation="gelu"),
+        keras.layers.Dense(10, activation="softmax"),
+    ]
+)
+model.compile(keras.optimizers.SGD(0.2), "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(
+    x_train,
+    y_train,
+    batch_size=50,
+    epochs=3,
+    validation_data=(x_test, y_test),
+    callbacks=[
+        keras.callbacks.ModelCheckpoint("models/epoch-{epoch:02d}.keras"),
+        keras.callbacks.ModelCheckpoint("models/best.weights.h5", save_weights_only=True, save_best_only=True),
+        keras.callbacks.CSVLogger("log.csv"),
+    ],
+    verbose=2,
+)
+again = keras.models.load_model("models/epoch-03.keras")
+print("test:", again.evaluate(x_test, y_test, return_dict=True, verbose=0))
