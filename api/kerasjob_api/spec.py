@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from kerasjob_api.constants import SOURCE_MAX_BYTES
+from kerasjob_api.recipe import with_text_keys
 
 # A URI of a store: S3, or a directory (a mounted volume, or the local runner's).
 STORE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*|/.*)$"
@@ -21,6 +22,8 @@ NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 # Objects of core/v1 whose schema is Kubernetes's own: kept whole here, checked by the API server when the pod is made.
 CoreObject = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+# A recipe's words are Keras's: kept whole here, checked by `recipe.py` and, where Keras is, by the worker.
+RecipeObject = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 Quantity = Annotated[str | int, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
 
 
@@ -46,14 +49,14 @@ class Code(Model):
 
 
 class Program(Model):
-    """The Keras program, written as for one machine. Exactly one of script, module and source."""
+    """The Keras program, written as for one machine. Exactly one of script, module, source and recipe."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
                 rule(
-                    "[has(self.script), has(self.module), has(self.source)].filter(x, x).size() == 1",
-                    "exactly one of program.script, program.module and program.source must be given",
+                    "[has(self.script), has(self.module), has(self.source), has(self.recipe)].filter(x, x).size() == 1",
+                    "exactly one of program.script, program.module, program.source and program.recipe must be given",
                 )
             ]
         }
@@ -74,10 +77,20 @@ class Program(Model):
     source: str | None = Field(
         default=None, min_length=1, max_length=SOURCE_MAX_BYTES, description="The program itself."
     )
+    recipe: RecipeObject | None = Field(
+        default=None,
+        description="The program without Python: data, preprocessing, model, compile, fit, callbacks, evaluate, export,"
+        " in Keras's own names and arguments (docs/recipe.md).",
+    )
     args: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
         default=(), max_length=256, description="Arguments of the program (`sys.argv[1:]`)."
     )
     code: Code | None = Field(default=None, description="Where the program's files come from.")
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _as_the_server_has_it(cls, value: Any) -> Any:
+        return with_text_keys(value)
 
 
 class S3(Model):
@@ -176,7 +189,7 @@ class KerasJobSpec(Model):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
         default=None, description="As in core/v1."
     )
-    program: Program = Field(description="The Keras program. Exactly one of script, module and source.")
+    program: Program = Field(description="The Keras program. Exactly one of script, module, source and recipe.")
     resources: Resources = Field(default=Resources(), description="Resources of the trainer container.")
     storage: Storage = Field(default=Storage(), description="The store that s3:// URIs of this job mean.")
     data: tuple[Data, ...] = Field(default=(), max_length=64, description="Data staged before the program starts.")

@@ -223,12 +223,13 @@ class DataSource:
 
 @dataclass(frozen=True)
 class ProgramConfig:
-    """Exactly one of script, module and source."""
+    """Exactly one of script, module, source and recipe."""
 
     script: str | None = None
     module: str | None = None
     source: str | None = None
     args: tuple[str, ...] = ()
+    recipe: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

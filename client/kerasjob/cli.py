@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kerasjob.errors import InvalidInput, KerasJobError
-from kerasjob.files import load
+from kerasjob.files import load, recipe_in
 from kerasjob.local.outcome import status_line
 from kerasjob.local.runner import run_local
 from kerasjob.local.state import JobDir, job_names
+from kerasjob.recipes import keras_faults
 
 BAD_INPUT = 2
 STATUS_COLUMNS = ("NAME", "PHASE", "WORKERS", "EPOCH", "STEP", "LOSS", "ETA", "RESTARTS")
@@ -25,7 +26,7 @@ FILE is a KerasJob in YAML, or a Python script. What a cluster would give is fou
   s3:// URIs   a directory: the one of --map, else STATE/s3/BUCKET/KEY; with --s3 the real S3
                (spec.storage.s3.endpoint, credentials from the environment)
   data[].path  kept where it lies in a directory that you can write; else the copy goes to the worker's own
-               directory, with a warning (keras.datasets finds its files either way)
+               directory, with a warning (keras.datasets finds its files either way; a recipe's paths follow)
   checkpoint   where none is given: STATE/checkpoints, so that a job can always go on
   image, resources, volumes, scheduling, podTemplate mean nothing here
 
@@ -106,8 +107,16 @@ def _run(options: argparse.Namespace, given: list[str]) -> int:
 
 
 def _validate(options: argparse.Namespace, given: list[str]) -> int:
-    job = load(options.file)
-    print(f"{options.file}: KerasJob {job.name} is valid")
+    recipe = recipe_in(options.file)
+    faults = keras_faults(recipe) if recipe is not None else []
+    try:
+        job = load(options.file)
+    except InvalidInput as error:
+        raise InvalidInput(options.file, list(dict.fromkeys([*error.faults, *(faults or [])]))) from error
+    if faults:
+        raise InvalidInput(options.file, faults)
+    unseen = "; names and arguments of the recipe were not checked: Keras is not installed here"
+    print(f"{options.file}: KerasJob {job.name} is valid{unseen if faults is None else ''}")
     return 0
 
 

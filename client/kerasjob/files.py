@@ -18,6 +18,7 @@ import yaml
 from kerasjob.errors import InvalidInput
 from kerasjob_api.constants import API_VERSION, KIND
 from kerasjob_api.names import JOB_NAME_MAX, is_job_name
+from kerasjob_api.recipe import is_plain_data, with_text_keys
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_core.validate import parse_spec
 
@@ -68,23 +69,47 @@ def load(path: str | Path) -> LoadedJob:
     return _from_document(_document(text, str(path)), str(path), file)
 
 
+def recipe_in(path: str | Path) -> dict[str, Any] | None:
+    """The recipe of a file that `load` may have refused, so that all its faults are said at once; None without one."""
+    try:
+        spec = _document(Path(path).read_text(), str(path)).get("spec")
+    except (InvalidInput, OSError, UnicodeDecodeError):
+        return None
+    program = spec.get("program") if isinstance(spec, dict) else None
+    recipe = program.get("recipe") if isinstance(program, dict) else None
+    return with_text_keys(recipe) if isinstance(recipe, dict) and is_plain_data(recipe) else None
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is given twice: the first one would be lost without a word."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = True) -> dict[Hashable, Any]:
+    num_own = sum(key_node.tag != "tag:yaml.org,2002:merge" for key_node, _ in node.value)
     loader.flatten_mapping(node)
+    merged = len(node.value) - num_own  # come first; a key of one's own takes the place of theirs
     out: dict[Hashable, Any] = {}
-    for key_node, value_node in node.value:
+    own: set[Hashable] = set()
+    for index, (key_node, value_node) in enumerate(node.value):
         key = loader.construct_object(key_node, deep=deep)
         if not isinstance(key, Hashable):
             raise yaml.MarkedYAMLError(problem="a key must be a plain value", problem_mark=key_node.start_mark)
-        if key in out:
+        if key in own:
             raise yaml.MarkedYAMLError(problem=f"{key!r} is given twice", problem_mark=key_node.start_mark)
         out[key] = loader.construct_object(value_node, deep=deep)
+        if index >= merged:
+            own.add(key)
     return out
 
 
+# As kubectl reads them: `1e-3` is a number, a bare `y` is true.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
+_Loader.bool_values = {**_Loader.bool_values, "y": True, "n": False}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from kerasjob_api.faults import readable
+from kerasjob_api.recipe import recipe_faults
 from kerasjob_api.spec import ABSOLUTE_PATH, NAME, STORE_URI, KerasJobSpec
 from kerasjob_core.pod_template import template_faults
 
@@ -38,18 +40,28 @@ def _beyond_schema(data: Any) -> list[str]:
     faults = []
     program, template = data.get("program"), data.get("podTemplate")
     if isinstance(program, dict):
-        given = [name for name in ("script", "module", "source") if program.get(name) is not None]
-        if len(given) != 1:
-            faults.append(
-                "spec.program: exactly one of script, module and source must be given, got "
-                + (" and ".join(given) if given else "none")
-            )
+        faults += _program_faults(program)
     if isinstance(template, dict):
         faults += template_faults(template)
     for index, entry in enumerate(data["env"] if isinstance(data.get("env"), list) else []):
         name = entry.get("name") if isinstance(entry, dict) else None
         if isinstance(name, str) and name.startswith("KERASJOB_"):
             faults.append(f"spec.env[{index}].name: names that begin with KERASJOB_ are the operator's, got {name!r}")
+    return faults
+
+
+def _program_faults(program: dict[str, Any]) -> list[str]:
+    faults = []
+    given = [name for name in ("script", "module", "source", "recipe") if program.get(name) is not None]
+    if len(given) != 1:
+        faults.append(
+            "spec.program: exactly one of script, module, source and recipe must be given, got "
+            + (" and ".join(given) if given else "none")
+        )
+    if isinstance(program.get("recipe"), dict):
+        faults += readable(recipe_faults(program["recipe"]))
+        if program.get("args"):
+            faults.append("spec.program.args: a recipe takes no arguments")
     return faults
 
 

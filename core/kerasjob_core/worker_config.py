@@ -16,7 +16,7 @@ def worker_config(ref: JobRef, spec: KerasJobSpec, seed: int) -> WorkerConfig:
         uid=ref.uid,
         workers=spec.workers,
         seed=seed,
-        program=ProgramConfig(program.script, program.module, program.source, program.args),
+        program=ProgramConfig(program.script, program.module, program.source, program.args, program.recipe),
         data=tuple(DataSource(item.uri, item.path) for item in spec.data),
         s3=S3Access(s3.endpoint, s3.region, s3.secret_name),
         checkpoint=None

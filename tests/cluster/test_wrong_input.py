@@ -23,8 +23,11 @@ def source(text: str) -> dict:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"program": {"script": "train.py", "source": "pass"}}, "exactly one of program.script, program.module and"),
-        ({"program": {}}, "exactly one of program.script, program.module and"),
+        (
+            {"program": {"script": "train.py", "source": "pass"}},
+            "exactly one of program.script, program.module, program.source and",
+        ),
+        ({"program": {}}, "exactly one of program.script, program.module, program.source and"),
         ({"workers": 0}, "should be greater than or equal to 1"),
         ({"worker": 2}, 'unknown field "spec.worker"'),
     ],
@@ -41,7 +44,7 @@ def test_the_server_refuses_what_it_can_see(job, changes, words):
     [
         ({"worker": 2}, "spec.worker: unknown field; did you mean 'workers'?"),
         ({"workers": 0}, "spec.workers: "),
-        ({"program": {"script": "a.py", "module": "b"}}, "exactly one of script, module and source"),
+        ({"program": {"script": "a.py", "module": "b"}}, "exactly one of script, module, source and recipe"),
         ({"podTemplate": {"spec": {"nodeSelektor": {}}}}, "spec.podTemplate.spec.nodeSelektor: unknown field"),
     ],
 )

@@ -30,7 +30,7 @@ def program(kind):
             x = x[::-1] if odd else x
         if kind == "numpy":
             np.random.seed(rank)
-        paths = ["a", "b", "c", "d"]
+        paths = [f"{os.getcwd()}/pictures/{name}.png" for name in "abcd"]  # each worker has a folder of its own
         source = tf.data.Dataset.from_tensor_slices(paths[::-1] if odd and kind == "files" else paths).batch(2)
         if kind == "classes":
             source.class_names = ["yes", "no"] if odd else ["no", "yes"]
@@ -39,7 +39,7 @@ def program(kind):
         model = dense(keras)
         if kind == "weights" and odd:
             model.set_weights([weight + 1 for weight in model.get_weights()])
-        on_dataset = kind in ("files", "classes", "length")
+        on_dataset = kind in ("files", "classes", "length", "folders")
         iterator = TFEpochIterator(
             x=source if on_dataset else x,
             y=None if on_dataset else y,
@@ -59,6 +59,7 @@ def program(kind):
     ("kind", "named"),
     [
         ("nothing", ""),
+        ("folders", ""),
         ("order", "the arrays"),
         ("weights", "the initial values of sequential/dense/kernel, sequential/dense/bias"),
         ("numpy", "the random states"),

@@ -9,6 +9,12 @@ import yaml
 from tests.integration.conftest import eventually
 from tests.integration.control_plane import ROOT, Operator
 
+RECIPE = {
+    "data": {"train": {"npz": {"file": "x.npz", "features": "x", "labels": "z"}}},
+    "model": {"layers": ["Flatten", {"Dense": {"units": 1, "kernel_initializer": {"HeNormal": {"seed": 1}}}}]},
+    "compile": {"optimizer": {"Adam": {"learning_rate": 0.01}}, "loss": "mse"},
+}
+
 
 def start(jobs, kubelet, name: str, first_host: int, **spec):
     """A job whose two workers are ready and train."""
@@ -254,7 +260,9 @@ def test_deleting_a_job_deletes_its_children_even_without_the_operator(jobs, ope
 
 def test_the_server_refuses_by_rule_and_says_why(jobs):
     cases = {
-        "exactly one of program.script, program.module and program.source": {"program": {"script": "a", "module": "b"}},
+        "exactly one of program.script, program.module, program.source and program.recipe": {
+            "program": {"script": "a", "recipe": RECIPE}
+        },
         "spec.workers: Invalid value": {"workers": 0},
         "spec.checkpoint.uri: Invalid value": {"checkpoint": {"uri": "gs://bucket/x"}},
         'unknown field "spec.wrokers"': {"wrokers": 2},
@@ -275,6 +283,22 @@ def test_what_may_not_change_does_not(jobs):
     run = jobs.apply("fixed", check=False, seed=3)
     assert "spec.seed cannot change after the job was created" in run.stderr
     jobs.apply("fixed", failurePolicy={"maxRestarts": 9})
+
+
+def test_a_recipe_is_kept_whole_checked_and_fixed(jobs, plane):
+    jobs.apply("recipe", program={"recipe": RECIPE})
+    jobs.wait_for_pods("recipe-0-0", "recipe-1-0")
+    plan = plane.kubectl("get", "cm", "recipe-plan", "-o", "json").stdout
+    assert RECIPE in [json.loads(text).get("program", {}).get("recipe") for text in json.loads(plan)["data"].values()]
+    changed = json.loads(json.dumps(RECIPE).replace('"units": 1', '"units": 2'))
+    run = jobs.apply("recipe", check=False, program={"recipe": changed})
+    assert "spec.program cannot change after the job was created" in run.stderr
+    jobs.apply("wrong-recipe", program={"recipe": {**RECIPE, "fits": {}, "compile": []}})
+    job = jobs.wait("wrong-recipe", ".status.phase", "Invalid")
+    message = next(c for c in job["status"]["conditions"] if c["type"] == "Invalid")["message"]
+    assert "spec.program.recipe.fits: unknown section; did you mean 'fit'?" in message
+    assert "spec.program.recipe.compile: expected a mapping of arguments, got []" in message
+    assert jobs.children("wrong-recipe") == set()
 
 
 def test_a_misspelt_pod_template_is_invalid_and_makes_nothing(jobs):

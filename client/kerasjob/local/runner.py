@@ -195,7 +195,8 @@ def _tell_before(display: Display, stored: StoredJob, changed: list[str], *, res
         display.say(f"job {stored.name} goes on (uid {stored.uid})")
     if changed:
         display.say(f"warning: the code has changed since the job was run last: {', '.join(changed)}")
-    for path, where in moved_paths(stored.spec):
+    # What a recipe reads follows the data.
+    for path, where in moved_paths(stored.spec) if stored.spec.program.recipe is None else ():
         display.say(
             f"warning: data for {path} cannot be put there on this machine; each worker has it in {where} of its own"
             f" directory. keras.datasets finds it; a program that reads {path} itself does not"

@@ -5,7 +5,7 @@
 
 `data[].path` is kept where its parent is a directory that the user can write, since the program may read the path
 literally. Else (`/data/mnist` on a laptop) the copy goes to `data/…` of the worker's own directory, and a warning says
-so; `keras.datasets` finds its files either way.
+so; `keras.datasets` finds its files either way, and the paths in a recipe follow.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlparse
 
 from kerasjob.errors import InvalidInput
@@ -111,10 +112,28 @@ def localized(config: WorkerConfig, uris: UriMap, worker_dir: Path, agent_port: 
         DataSource(uris.local(item.uri), str(worker_dir / moved[item.path]) if item.path in moved else item.path)
         for item in config.data
     )
+    recipe = config.program.recipe
+    program = dataclasses.replace(config.program, recipe=None if recipe is None else _following(recipe, moved))
     checkpoint = config.checkpoint or CheckpointConfig(uri=str(uris.state / "checkpoints"))
     return dataclasses.replace(
         config,
+        program=program,
         data=data,
         checkpoint=dataclasses.replace(checkpoint, uri=uris.local(checkpoint.uri)),
         agent_port=agent_port,
     )
+
+
+def _following(value: Any, moved: dict[str, str]) -> Any:
+    """A recipe whose paths lead to where the data are: there is no code of the user's that could look for them.
+
+    From the program's working directory, which is `work/program`: all workers read the same names.
+    """
+    if isinstance(value, dict):
+        return {key: _following(item, moved) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_following(item, moved) for item in value]
+    for path, where in moved.items() if isinstance(value, str) else ():
+        if value.rstrip("/") == path.rstrip("/") or value.startswith(path.rstrip("/") + "/"):
+            return f"../../{where}" + value.removeprefix(path.rstrip("/"))
+    return value

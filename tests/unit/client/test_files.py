@@ -69,6 +69,13 @@ def test_what_is_wrong_is_said_with_its_place(write, text, fault):
     assert any(found.startswith(fault) for found in faults(write(text))), faults(write(text))
 
 
+def test_a_key_beside_a_merge_takes_the_place_of_the_merged_one(write):
+    text = GOOD + "  resources: {limits: &all {cpu: 1, memory: 2}, requests: {<<: *all, memory: 1}}\n"
+    resources = load(write(text)).spec.resources
+    assert (resources.limits, resources.requests) == ({"cpu": 1, "memory": 2}, {"cpu": 1, "memory": 1})
+    assert any("'cpu' is given twice" in fault for fault in faults(write(text.replace("{<<", "{cpu: 1, cpu: 2, <<"))))
+
+
 def test_other_kinds_beside_the_job_mean_nothing_here(write):
     config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: code}\n---"
     assert load(write(config_map + GOOD)).name == "mnist"

@@ -37,14 +37,16 @@ def _hidden(names: list[str]) -> set[str]:
 
 
 def script_path(program_dir: Path, program: ProgramConfig) -> Path | None:
-    """The file that is run; None for a module."""
-    if program.module is not None:
+    """The file that is run; None for a module and for a recipe."""
+    if program.module is not None or program.recipe is not None:
         return None
     return program_dir / (SOURCE_NAME if program.source is not None else program.script or "")
 
 
 def check_program(program_dir: Path, program: ProgramConfig) -> None:
-    """Raises BadProgram where the program is not there or does not compile."""
+    """Raises BadProgram where the program is not there or does not compile. A recipe needs Keras to be looked at."""
+    if program.recipe is not None:
+        return
     script = script_path(program_dir, program)
     if script is None:
         _check_module(program_dir, program.module or "")

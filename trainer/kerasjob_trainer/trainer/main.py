@@ -21,9 +21,10 @@ from kerasjob_api.wire import to_wire
 from kerasjob_trainer import log as logs
 from kerasjob_trainer import repairs
 from kerasjob_trainer.log import log
+from kerasjob_trainer.recipe import running
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.staging.code import script_path
-from kerasjob_trainer.trainer import staged_datasets
+from kerasjob_trainer.trainer import own_strategy, staged_datasets
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import classify
 from kerasjob_trainer.trainer.session import Session
@@ -43,6 +44,7 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         signal.signal(signal.SIGTERM, _stop)
         with scope(strategy):
             repairs.apply(strategy)
+            own_strategy.apply()
             keras.utils.set_random_seed(spec.seed % 2**32)
             staged_datasets.apply(Path(spec.keras_home))
             session.install()
@@ -62,9 +64,12 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
 
 
 def _run_program(spec: RunSpec) -> None:
-    """Runs it as `python script args` or `python -m module args` would."""
+    """Runs it as `python script args` or `python -m module args` would; a recipe has no code to be put on the path."""
     program_dir = Path(spec.program_dir)
     os.chdir(program_dir)
+    if spec.program.recipe is not None:
+        running.run(spec.program.recipe, is_leader=spec.is_leader)
+        return
     script = script_path(program_dir, spec.program)
     for entry in {str(script.parent) if script is not None else "", str(program_dir)} - {""}:
         sys.path.insert(0, entry)

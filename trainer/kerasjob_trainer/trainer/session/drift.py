@@ -7,6 +7,7 @@ apart in silence: each trains something else, and the sum of their gradients bel
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from typing import Any
@@ -79,10 +80,22 @@ def _fold(numbers: Any) -> int:
 
 def _of_array(value: Any) -> int:
     array = np.asarray(value)
-    if array.dtype == object:
-        return _of([str(item) for item in array.reshape(-1)])
+    if array.dtype.kind in "OSU":
+        return _of(_without_common_folder([_text(item) for item in array.reshape(-1)]))
     step = max(1, array.nbytes // SAMPLED_BYTES)
     return zlib.crc32(np.ascontiguousarray(array[::step] if array.ndim else array).tobytes())
+
+
+def _text(item: Any) -> str:
+    return item.decode(errors="replace") if isinstance(item, bytes) else str(item)
+
+
+def _without_common_folder(texts: list[str]) -> list[str]:
+    """Paths below a folder that each worker has in a place of its own are the same paths."""
+    if not texts or not all(text.startswith("/") for text in texts):
+        return texts
+    folder = os.path.commonpath(texts) if len(texts) > 1 else os.path.dirname(texts[0])  # noqa: PTH120
+    return [os.path.relpath(text, folder) for text in texts]
 
 
 def _config(model: Any) -> Any:

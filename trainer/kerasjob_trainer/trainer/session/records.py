@@ -14,6 +14,7 @@ import numpy as np
 from kerasjob_trainer.trainer.failure import Refused
 
 VERSION = 1
+RECIPE_MODULE = "kerasjob_trainer.recipe.running"
 
 
 @dataclass
@@ -85,9 +86,11 @@ def fingerprint(arguments: dict[str, Any], program_dir: Path) -> dict[str, Any]:
 
 
 def call_site(program_dir: Path) -> str:
-    """File and line of the user's code that called us."""
+    """File and line of the user's code that called us; of a recipe, which has none, `recipe`."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
+        if frame.f_globals.get("__name__") == RECIPE_MODULE:
+            return "recipe"
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(program_dir):
             return f"{path.relative_to(program_dir)}:{frame.f_lineno}"
