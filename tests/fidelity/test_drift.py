@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def program(kind):
             x = x[::-1] if odd else x
         if kind == "numpy":
             np.random.seed(rank)
-        paths = [f"{os.getcwd()}/pictures/{name}.png" for name in "abcd"]  # each worker has a folder of its own
+        paths = [f"{Path.cwd()}/pictures/{name}.png" for name in "abcd"]  # each worker has a folder of its own
         source = tf.data.Dataset.from_tensor_slices(paths[::-1] if odd and kind == "files" else paths).batch(2)
         if kind == "classes":
             source.class_names = ["yes", "no"] if odd else ["no", "yes"]
