@@ -10,7 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasjob_trainer.global_batch import views
 from kerasjob_trainer.global_batch.rows import RowBatch, bounds
+from kerasjob_trainer.log import log
 
 
 def first_replica(strategy: tf.distribute.Strategy) -> int:
@@ -39,13 +41,25 @@ def split(batch: Any, strategy: tf.distribute.Strategy) -> RowBatch:
 
 
 def row_batches(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
-    """Reads whole global batches and drops what belongs to others."""
+    """Reads this worker's rows of each global batch; all rows where the pipeline does not allow less."""
+    first, local, replicas = first_replica(strategy), num_local(strategy), strategy.num_replicas_in_sync
+    try:
+        own = views.view(dataset, first, local, replicas)
+    except views.NoView as why:
+        log.info("input: every worker reads all rows of a batch and keeps its own, since %s", why)
+        own = _whole_batches(dataset, strategy)
+    else:
+        log.info("input: each worker reads and decodes its own rows alone")
+    return own.prefetch(tf.data.AUTOTUNE)
+
+
+def _whole_batches(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
     is_tuple = isinstance(dataset.element_spec, tuple)
 
     def own(*element: Any) -> RowBatch:
         return split(element if is_tuple else element[0], strategy)
 
-    return dataset.map(own, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return dataset.map(own, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def num_rows(batch: Any) -> Any:
