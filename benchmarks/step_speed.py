@@ -1,5 +1,5 @@
-"""Time of a training step, side by side: `fit` on two workers under our repairs against a hand-written loop over the same
-strategy, and one worker of a job against plain Keras.
+"""Time of a training step, side by side: `fit` on two workers under our repairs against a hand-written loop over the
+same strategy, and one worker of a job against plain Keras.
 
 python benchmarks/step_speed.py [ROUNDS]
 
@@ -9,7 +9,6 @@ processes, one after the other, so that they meet the same machine; a ratio is t
 """
 
 import json
-import os
 import socket
 import statistics
 import sys
@@ -117,7 +116,7 @@ def job_seconds(name, steps):
 
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    spec = RunSpec("job", 0, 0, 1, ("127.0.0.1:1",), 7, ProgramConfig(), os.getcwd(), "", "", "")
+    spec = RunSpec("job", 0, 0, 1, ("127.0.0.1:1",), 7, ProgramConfig(), str(Path.cwd()), "", "", "")
     Session(spec, Control(ours)).install()
     return fit_seconds(name, steps)
 

@@ -1,4 +1,4 @@
-"""Spellings of Keras 2 in a job: each is a small program, and all run in a process that has imported TensorFlow once."""
+"""Spellings of Keras 2 in a job: each is a small program; all run in one process, which has imported TensorFlow."""
 
 import json
 import subprocess

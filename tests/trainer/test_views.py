@@ -83,6 +83,9 @@ VIEWED = {
     "take, skip and repeat before the map": lambda _: slices().skip(2).take(13).repeat(2).map(doubled).batch(8),
     "a map of rows after the batch": lambda _: slices().batch(8).map(lambda x, y: (x / 255.0 - 1.0, tf.one_hot(y, 30))),
     "a map of one component": lambda _: tf.data.Dataset.range(ROWS).map(lambda i: {"i": i * 2}).batch(4),
+    "take, skip and repeat of batches": lambda _: (
+        slices().shuffle(29, seed=2).map(doubled).batch(8).skip(1).repeat(2).take(5).prefetch(1)
+    ),
     "an image folder": image_folder,
     "an image folder with layers and one-hot labels": prepared_images,
     "a CSV file": table,
@@ -107,6 +110,7 @@ NOT_VIEWED = {
         lambda: tf.data.Dataset.from_generator(lambda: iter([[1.0], [2.0]]), output_types=tf.float32),
         "flatmap makes the batches",
     ),
+    "a cache of batches": (lambda: slices().map(doubled).batch(8).cache(), "cache makes the batches"),
     "padding": (lambda: tf.data.Dataset.range(5).map(lambda i: tf.range(i)).padded_batch(2), "paddedbatch makes"),
 }
 

@@ -16,6 +16,8 @@ from kerasjob_trainer.global_batch.views import row_wise
 from kerasjob_trainer.global_batch.views.functions import MapFunction
 
 _KEEPING = ("_PrefetchDataset", "_OptionsDataset")
+# What chooses among batches without looking into them may as well come last.
+_CHOOSING = {"_TakeDataset": "take", "_SkipDataset": "skip", "_RepeatDataset": "repeat"}
 _MAPS = ("_MapDataset", "_ParallelMapDataset")
 _BATCHES = ("_BatchDataset", "_ParallelBatchDataset")
 
@@ -26,16 +28,17 @@ class NoView(Exception):
 
 def view(dataset: tf.data.Dataset, first: int, num_local: int, num_replicas: int) -> tf.data.Dataset:
     """A dataset of `RowBatch` with the rows of replicas `first` to `first + num_local`. Raises NoView."""
-    outer, node = _maps_down_to(dataset)
+    choices: list[tuple[str, int]] = []
+    outer, node = _maps_down_to(dataset, choices)
     if _is_array_gather(outer, node):
-        return _gather_own(outer, node, first, num_local, num_replicas)
+        return _chosen(_gather_own(outer, node, first, num_local, num_replicas), choices)
     if type(node).__name__ not in _BATCHES:
         raise NoView(f"{_name(node)} makes the batches")
     for function in outer:
         reason = row_wise.why_not(function)
         if reason is not None:
             raise NoView(f"a map over batches may mix rows ({reason}): move it before batch()")
-    inner, base = _maps_down_to(node._input_dataset, stateless=True)
+    inner, base = _maps_down_to(node._input_dataset)
     if not outer and not inner:
         raise NoView("nothing is computed between the source and the batch")
     for spec in tf.nest.flatten([base.element_spec, *(function.output for function in inner)]):
@@ -58,20 +61,32 @@ def view(dataset: tf.data.Dataset, first: int, num_local: int, num_replicas: int
             parts.append(part)
         return RowBatch(total, tuple(parts))
 
-    return batches.map(own, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _chosen(batches.map(own, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True), choices)
 
 
-def _maps_down_to(dataset: Any, *, stateless: bool = False) -> tuple[list[MapFunction], Any]:
-    """The maps at the end of a pipeline, the last one first, and what they stand on."""
+def _chosen(dataset: tf.data.Dataset, choices: list[tuple[str, int]]) -> tf.data.Dataset:
+    for name, count in reversed(choices):
+        dataset = getattr(dataset, name)(count)
+    return dataset
+
+
+def _maps_down_to(dataset: Any, choices: list[tuple[str, int]] | None = None) -> tuple[list[MapFunction], Any]:
+    """The maps at the end of a pipeline, the last one first, and what they stand on.
+
+    `choices`: where given, is filled with what chooses among elements, which does not end the maps then. Where not, a
+    map that gives something else each time does.
+    """
     maps: list[MapFunction] = []
     node = dataset
     while True:
         kind = type(node).__name__
         if kind in _MAPS:
             function = MapFunction(node)
-            if stateless and function.states():
+            if choices is None and function.states():
                 return maps, node
             maps.append(function)
+        elif kind in _CHOOSING and choices is not None:
+            choices.append((_CHOOSING[kind], int(node._count)))
         elif kind not in _KEEPING:
             return maps, node
         node = node._input_dataset
