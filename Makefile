@@ -6,7 +6,7 @@ CLUSTER := PYTHONPATH=hack $(PY) -m kerasjob_cluster
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-local test-fidelity lint generate lock cluster-up cluster-down cluster-status benchmark soak
+.PHONY: help setup demo test test-local test-fidelity test-keras lint generate lock cluster-up cluster-down cluster-status benchmark soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -28,6 +28,9 @@ test-local: $(STAMP) ## the tests that need neither root nor a cluster
 
 test-fidelity: $(STAMP) ## the whole table of N workers against one, into docs/fidelity.md (about 15 minutes)
 	@CUDA_VISIBLE_DEVICES=-1 TF_CPP_MIN_LOG_LEVEL=2 $(PY) -m tests.fidelity --write docs/fidelity.md
+
+test-keras: $(STAMP) ## Keras's own tests on two workers, into docs/keras-tests.md (about 20 minutes)
+	@CUDA_VISIBLE_DEVICES=-1 TF_CPP_MIN_LOG_LEVEL=3 $(PY) -m tests.keras_own --write docs/keras-tests.md
 
 lint: $(STAMP) ## ruff, mypy, import-linter, generated files
 	@hack/test.sh lint

@@ -15,3 +15,10 @@ import kerasjob_trainer.trainer.main  # noqa: F401
 def test_two_workers_give_what_one_process_gives(name, tmp_path):
     cell = measure(FEATURES[name], "2", tmp_path, {})
     assert cell.holds, f"{FEATURES[name].name}: {cell}\n{cell.failure}"
+
+
+@pytest.mark.parametrize(("workers", "devices"), [(1, 2), (3, 1), (2, 2)])
+@pytest.mark.parametrize("name", ["numpy_fit", "batch_normalization", "dropout", "gan"])
+def test_several_devices_in_one_worker_and_workers_that_divide_nothing(name, workers, devices, tmp_path):
+    cell = measure(FEATURES[name], f"{workers}x{devices}", tmp_path, {})
+    assert cell.holds, f"{FEATURES[name].name}: {cell}\n{cell.failure}"

@@ -27,7 +27,7 @@ ROOT = Path(keras.__file__).parent / "src"
 FILES = [
     "trainers/trainer_test.py",
     *(f"callbacks/{path.name}" for path in sorted((ROOT / "callbacks").glob("*_test.py"))),
-    *(f"optimizers/{name}_test.py" for name in ("optimizer", "sgd", "adam", "adamw", "rmsprop", "loss_scale_optimizer")),
+    *(f"optimizers/{k}_test.py" for k in ("optimizer", "sgd", "adam", "adamw", "rmsprop", "loss_scale_optimizer")),
     "layers/normalization/batch_normalization_test.py",
     *(f"layers/regularization/{path.name}" for path in sorted((ROOT / "layers/regularization").glob("*_test.py"))),
 ]
@@ -155,9 +155,9 @@ def _document(table, failures):
         "# Keras's own tests on two workers",
         "",
         f"The test files of Keras {keras.__version__} that its package carries, for trainers, callbacks, optimizers,",
-        "BatchNormalization and what drops or adds noise. `make test-keras` runs them and writes this page: in one process, on",
-        "two workers as TensorFlow and Keras are, and on two workers with our repairs. Each cell: passed / failed / skipped.",
-        "They look at shapes more than at values; values are compared by [the table](fidelity.md).",
+        "BatchNormalization and what drops or adds noise. `make test-keras` runs them and writes this page: in one",
+        "process, on two workers as TensorFlow and Keras are, and on two workers with our repairs. Each cell: passed /",
+        "failed / skipped. They look at shapes more than at values; values are compared by [the table](fidelity.md).",
         "",
         "| file | " + " | ".join(ways) + " |",
         "|---|" + "---|" * len(ways),

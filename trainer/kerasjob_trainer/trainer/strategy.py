@@ -26,14 +26,15 @@ def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
     bounds that."""
     own_strategy.set_tf_config(spec)
     gpus = tf.config.list_physical_devices("GPU")
-    devices = tf.config.list_logical_devices("GPU") if gpus else _logical_cpus()
+    # By name: asking for logical devices would start the runtime, which must know of its peers before.
+    devices = [f"/device:GPU:{i}" for i in range(len(gpus))] if gpus else _logical_cpus()
     what = f"{len(devices)} {'GPU' if gpus else 'CPU'}"
     if spec.num_workers == 1:
         if len(devices) <= 1:
             log.info("one worker, no strategy; devices: %s", what if gpus else "CPU")
             return None
         log.info("MirroredStrategy: one worker, %s; batch_size is the global batch", what)
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return tf.distribute.MirroredStrategy(devices)
     _configure_heartbeat(spec.num_workers)
     experimental = tf.distribute.experimental
     # XLA, which Keras turns on where there is a GPU, compiles NCCL but no RING; without a GPU there is no NCCL.
@@ -69,14 +70,13 @@ def barrier(strategy: tf.distribute.Strategy | None) -> None:
         log.info("a peer ended before this worker did: %s", str(error).splitlines()[:1])
 
 
-def _logical_cpus() -> list[Any]:
+def _logical_cpus() -> list[str]:
     """More than one only where KERASJOB_LOGICAL_CPUS asks for it: stands in for several GPUs where there are none."""
     number = int(os.environ.get("KERASJOB_LOGICAL_CPUS", "1"))
     if number > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
-        return [tf.config.LogicalDevice(f"/device:CPU:{i}", "CPU") for i in range(number)]
-    return [tf.config.LogicalDevice("/device:CPU:0", "CPU")]
+    return [f"/device:CPU:{i}" for i in range(number)]
 
 
 def _use_logical_cpus(number: int) -> None:
