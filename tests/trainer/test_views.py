@@ -75,6 +75,12 @@ def records(folder):
 
 VIEWED = {
     "arrays, shuffled": lambda _: arrays(),
+    "arrays that batches divide": lambda _: ArrayDataAdapter(
+        *(part[:24] for part in numbers()), batch_size=8, shuffle=True
+    ).get_tf_dataset(),
+    "a map of rows after batches of one size": lambda _: (
+        slices().batch(8, drop_remainder=True).map(lambda x, y: {"x": tf.cast(x, tf.float64) * 2, "y": y})
+    ),
     "a map before the batch": lambda _: slices().map(doubled).batch(8),
     "a seeded shuffle before the map": lambda _: slices().shuffle(9, seed=5).map(doubled).batch(8),
     "an unseeded shuffle": lambda _: slices().shuffle(29).map(doubled).batch(8).prefetch(1),

@@ -158,7 +158,7 @@ def recurrent(_):
     return result(model, model.fit(x, x[:, 0, :1], batch_size=BATCH, epochs=2, verbose=0))
 
 
-@feature("MultiHeadAttention with dropout")
+@feature("MultiHeadAttention with dropout", float32=1e-3, reason="the gradient of a bias is zero but for rounding")
 def attention(_):
     rng = np.random.default_rng(4)
     x = rng.normal(size=(29, 5, 4))

@@ -35,7 +35,7 @@ def view(dataset: tf.data.Dataset, first: int, num_local: int, num_replicas: int
     if type(node).__name__ not in _BATCHES:
         raise NoView(f"{_name(node)} makes the batches")
     for function in outer:
-        reason = row_wise.why_not(function)
+        reason = row_wise.why_not(function.for_any_rows())
         if reason is not None:
             raise NoView(f"a map over batches may mix rows ({reason}): move it before batch()")
     inner, base = _maps_down_to(node._input_dataset)
@@ -94,11 +94,11 @@ def _maps_down_to(dataset: Any, choices: list[tuple[str, int]] | None = None) ->
 
 def _is_array_gather(outer: list[MapFunction], node: Any) -> bool:
     """Whether this is how Keras makes a pipeline of arrays: indices of a batch, and a map that gathers them."""
-    return len(outer) == 1 and outer[0].name.endswith("grab_batch") and type(node).__name__ == "_ZipDataset"
+    return len(outer) == 1 and outer[0].is_gather and type(node).__name__ == "_ZipDataset"
 
 
 def _gather_own(outer: list[MapFunction], node: Any, first: int, num_local: int, num_replicas: int) -> tf.data.Dataset:
-    (gather,) = outer
+    gather = outer[0].for_any_rows()
 
     def own(indices: Any, arrays: Any) -> RowBatch:
         total = tf.shape(indices, tf.int64)[0]

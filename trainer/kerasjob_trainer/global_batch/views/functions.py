@@ -1,6 +1,7 @@
 """Functions of `Dataset.map`, taken out of a pipeline to be called on other rows. Used by the view.
 
-They are called as they were traced: nothing of the program runs again.
+They are called as they were traced. Only where a batch has one known size they are traced again for any: a part of it
+has another.
 """
 
 from __future__ import annotations
@@ -33,6 +34,23 @@ class MapFunction:
         self.output = node.element_spec
         self.name: str = getattr(self._wrapper._func, "__qualname__", "")
 
+    def for_any_rows(self) -> MapFunction:
+        """The same for a batch of any number of rows; of several components of a gather, the first has the rows."""
+        specs = self.input
+        relaxed = (_any_rows(specs[0]), *specs[1:]) if self.is_gather else tf.nest.map_structure(_any_rows, specs)
+        if relaxed == specs:
+            return self
+        function = tf.function(self._wrapper._func)
+        arguments = relaxed if isinstance(relaxed, tuple) else (relaxed,)
+        self.concrete = function.get_concrete_function(*arguments)
+        self.input, self.output = relaxed, tf.nest.map_structure(_any_rows, self.output)
+        return self
+
+    @property
+    def is_gather(self) -> bool:
+        """Whether this is how Keras takes rows of arrays: the indices of a batch, and the arrays."""
+        return self.name.endswith("grab_batch")
+
     def __call__(self, element: Any) -> Any:
         """What the map gives for one element: a row, or a batch."""
         flat = structure.to_tensor_list(self.input, element)
@@ -52,6 +70,12 @@ class MapFunction:
         yield from (node.op for node in graph.node)
         for function in graph.library.function:
             yield from (node.op for node in function.node_def)
+
+
+def _any_rows(spec: Any) -> Any:
+    if isinstance(spec, tf.TensorSpec) and spec.shape.rank:
+        return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+    return spec
 
 
 def _is_stateful(name: str) -> bool:
