@@ -98,6 +98,32 @@ def own_metrics(_):
     return result(model, model.fit(*data(), batch_size=BATCH, epochs=2, verbose=0))
 
 
+@feature("a metric of the program's own that looks at weights, and at tokens of a sequence")
+def own_metric_of_tokens(_):
+    class Tokens(keras.metrics.Metric):
+        def __init__(self, layer):
+            super().__init__(name="tokens")
+            self.layer = layer
+            self.value = self.add_weight(name="value", initializer="zeros")
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            flat = keras.ops.reshape(y_pred, (-1, 3))
+            spread = keras.ops.std(flat) + keras.ops.sum(keras.ops.abs(self.layer.kernel))
+            self.value.assign(keras.ops.maximum(self.value, spread))
+
+        def result(self):
+            return self.value
+
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(29, 5, 4)), rng.integers(0, 3, (29, 5))
+    last = keras.layers.Dense(3, activation="softmax")
+    model = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(6, return_sequences=True), last])
+    _compiled(model, metrics=[Tokens(last)])
+    history = model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    tokens = keras.Sequential([model, keras.layers.Lambda(lambda z: keras.ops.reshape(z, (-1, 3)))])
+    return result(model, history, tokens=tokens.predict(x, batch_size=BATCH, verbose=0))
+
+
 @feature("several inputs and outputs, loss_weights")
 def several_outputs(_):
     x, y = data()

@@ -57,11 +57,17 @@ def sum_gradients(gradients: Sequence[Any], current: Rows) -> list[Any]:
 
 
 def gather_rows(tensor: Any, current: Rows) -> Any:
-    """The rows of all replicas, in their order. Adds to zeros: exact, and parts of any size do."""
+    """The rows of all replicas, in their order. Adds to zeros: exact, and parts of any size do.
+
+    A tensor may have several rows for each of the batch, as tokens of texts that are made one row each.
+    """
     kind = tensor.dtype
     if kind in (tf.bool, tf.int8, tf.uint8, tf.int16, tf.uint16):
         return tf.cast(gather_rows(tf.cast(tensor, tf.int32), current), kind)
-    before, after = current.offset, current.total - current.offset - tf.shape(tensor, tf.int64)[0]
+    own = tf.shape(tensor, tf.int64)[0]
+    (number,) = sum_all([own])
+    before = current.offset * (number // tf.maximum(current.total, 1))
+    after = number - before - own
     padding = tf.pad(tf.stack([before, after])[tf.newaxis], [[0, tf.rank(tensor) - 1], [0, 0]])
     (whole,) = sum_all([tf.pad(tensor, padding)])
     whole.set_shape([None, *tensor.shape[1:]])

@@ -68,6 +68,12 @@ class Rows:
         """Rows of the global batch, int64."""
         return tf.reduce_sum(self.counts)
 
+    def may_count(self, size: Any) -> bool:
+        """Whether a first dimension may be that of rows: a size that is known when the program is traced is not."""
+        if tf.executing_eagerly():
+            return int(size) == int(self.count)
+        return tf.get_static_value(size) is None
+
     def share(self, dtype: Any) -> Any:
         """This replica's part of the global batch, 0 to 1."""
         counts = tf.cast(self.counts, dtype)

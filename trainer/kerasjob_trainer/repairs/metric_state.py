@@ -181,6 +181,8 @@ def _whole(value: Any, current: rows.Rows) -> Any:
         return value
     if value.shape.rank == 0:
         return collectives.weighted_mean([value], current)[0] if value.dtype.is_floating else value
+    if not current.may_count(value.shape[0]):
+        return value
     whole = collectives.gather_rows(value, current)
     mask = getattr(value, "_keras_mask", None)
     if mask is not None:

@@ -67,7 +67,7 @@ class _Part:
 
     def __init__(self, shape: Any, current: rows.Rows) -> None:
         self.shape = tf.stack([tf.cast(size, tf.int64) for size in shape]) if len(shape) else tf.zeros([0], tf.int64)
-        self.has_rows = bool(len(shape)) and _may_be_batch(shape[0], current)
+        self.has_rows = bool(len(shape)) and current.may_count(shape[0])
         if self.has_rows:
             multiple = self.shape[0] // tf.maximum(current.count, 1)
             first = tf.where(self.shape[0] == multiple * current.count, multiple * current.offset, 0)
@@ -78,13 +78,6 @@ class _Part:
         size = tf.reduce_prod(self.shape)
         first = self.first * tf.reduce_prod(self.shape[1:]) if self.has_rows else tf.constant(0, tf.int64)
         return tf.reshape(flat_draw(first, size), self.shape)
-
-
-def _may_be_batch(size: Any, current: rows.Rows) -> bool:
-    """A size that is known when the program is traced is no batch, for ours are never known then."""
-    if tf.executing_eagerly():
-        return int(size) == int(current.count)
-    return tf.get_static_value(size) is None
 
 
 def _dimensions(shape: Any) -> list[Any]:
