@@ -6,7 +6,7 @@ CLUSTER := PYTHONPATH=hack $(PY) -m kerasjob_cluster
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-local test-fidelity test-keras lint generate lock cluster-up cluster-down cluster-status benchmark soak
+.PHONY: help setup demo test test-local test-fidelity test-keras lint generate lock cluster-up cluster-down cluster-status benchmark benchmark-trainer soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -52,6 +52,10 @@ cluster-status: $(STAMP) ## what of it runs
 
 benchmark: $(STAMP) ## time from apply to the first step, split into its parts (needs the cluster)
 	@$(PY) benchmarks/first_step.py
+
+benchmark-trainer: $(STAMP) ## steps, input, all-reduce and start, side by side with what is without us
+	@for part in step_speed input_scaling all_reduce start; do \
+	  CUDA_VISIBLE_DEVICES=-1 TF_CPP_MIN_LOG_LEVEL=3 $(PY) benchmarks/$$part.py || exit 1; done
 
 soak: $(STAMP) ## the simulation for longer, and every example by the real command
 	@HYPOTHESIS_PROFILE=soak $(PYTEST) tests/simulation tests/soak

@@ -20,6 +20,7 @@ import numpy as np
 from tests.trainer.harness import free_ports
 
 from kerasjob_api.wire import ProgramConfig
+from kerasjob_trainer.processes import die_with_parent
 from kerasjob_trainer.runspec import RunSpec
 
 DEADLINE_SECONDS = 90.0
@@ -67,11 +68,13 @@ def run(row: Callable[[Path], dict[str, Any]], shape: Shape, folder: Path) -> li
 
 def _fork(row: Any, shape: Shape, folder: Path, rank: int, ports: list[int]) -> int:
     sys.stdout.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     out = folder / str(rank)
     try:
+        die_with_parent(parent)
         log = os.open(out / "log", os.O_WRONLY | os.O_CREAT)
         os.dup2(log, 1)
         os.dup2(log, 2)
