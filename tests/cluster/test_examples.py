@@ -20,7 +20,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     subprocess.run([sys.executable, str(EXAMPLES / "make_data.py"), str(folder)], check=True, capture_output=True)
     upload(folder, "datasets")
-    upload(EXAMPLES / "recipe_images" / "data", "datasets/shapes")
+    upload(EXAMPLES / "recipe_images" / "data", "datasets")
 
 
 def upload(folder, prefix):

@@ -86,7 +86,8 @@ def main() -> int:
     if options.write is not None:
         from tests.fidelity.document import document
 
-        options.write.write_text(document(table))
+        before = options.write.read_text() if options.write.exists() else ""
+        options.write.write_text(document(table, before))
     return 0 if all(cell.holds for cells in table.values() for cell in cells.values()) else 1
 
 

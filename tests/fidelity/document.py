@@ -31,17 +31,20 @@ writes this page; `make test` runs its first column.
 """
 
 
-def document(table: dict[str, dict[str, Any]]) -> str:
-    """The page. `table`: cells by row and column."""
-    parts = [_INTRODUCTION, f"Measured with Keras {keras.__version__} and TensorFlow {tf.__version__}.\n"]
-    for group, names in groupby(table, key=lambda name: FEATURES[name].group):
-        columns = list(next(iter(table.values())))
+def document(table: dict[str, dict[str, Any]], before: str = "") -> str:
+    """The page. `table`: cells by row and column; a row that was not measured now stays as it was `before`."""
+    kept = {line.split(" | ")[0]: line for line in before.splitlines() if line.startswith("| ")}
+    parts = [_INTRODUCTION + f"Measured with Keras {keras.__version__} and TensorFlow {tf.__version__}.\n"]
+    for group, names in groupby(FEATURES, key=lambda name: FEATURES[name].group):
         parts.append(f"\n## {_HEADINGS[group]}\n")
-        parts.append("| feature | " + " | ".join(_COLUMNS.get(c, c) for c in columns) + " | float32 may differ by |")
-        parts.append("|---|" + "---|" * (len(columns) + 1))
+        parts.append("| feature | " + " | ".join(_COLUMNS.values()) + " | float32 may differ by |")
+        parts.append("|---|" + "---|" * (len(_COLUMNS) + 1))
         for name in names:
             feature = FEATURES[name]
-            label = feature.name.replace("|", "\\|") + (f" ({feature.note})" if feature.note else "")
-            cells = " | ".join(str(table[name][column]) for column in columns)
-            parts.append(f"| {label} | {cells} | {feature.float32:.0e}: {feature.reason} |")
+            label = "| " + feature.name.replace("|", "\\|") + (f" ({feature.note})" if feature.note else "")
+            if name in table:
+                cells = " | ".join(str(table[name].get(column, "")) for column in _COLUMNS)
+                parts.append(f"{label} | {cells} | {feature.float32:.0e}: {feature.reason} |")
+            else:
+                parts.append(kept.get(label, f"{label} | " + " | ".join(["not measured"] * len(_COLUMNS)) + " | |"))
     return "\n".join(parts) + "\n"

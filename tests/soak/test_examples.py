@@ -24,7 +24,7 @@ def test_an_example_runs_by_the_command_in_its_readme(name, data, tmp_path):
     file = EXAMPLES / name / "kerasjob.yaml"
     maps = []
     for prefix in set(re.findall(r"s3://kerasjob/datasets/([\w-]+)/", file.read_text())):
-        folder = data / prefix if (data / prefix).exists() else EXAMPLES / name / "data"
+        folder = data / prefix if (data / prefix).exists() else EXAMPLES / name / "data" / prefix
         maps.append(f"--map=s3://kerasjob/datasets/{prefix}/={folder}")
     command = [sys.executable, "-m", "kerasjob.cli", "run", str(file), f"--state={tmp_path}", *maps]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
