@@ -25,11 +25,11 @@ from tests.keras_own.reasons import REASONS
 
 ROOT = Path(keras.__file__).parent / "src"
 FILES = [
-    "trainers/trainer_test.py",
     *(f"callbacks/{path.name}" for path in sorted((ROOT / "callbacks").glob("*_test.py"))),
     *(f"optimizers/{k}_test.py" for k in ("optimizer", "sgd", "adam", "adamw", "rmsprop", "loss_scale_optimizer")),
     "layers/normalization/batch_normalization_test.py",
     *(f"layers/regularization/{path.name}" for path in sorted((ROOT / "layers/regularization").glob("*_test.py"))),
+    "trainers/trainer_test.py",
 ]
 WAYS = {
     "one process": PLAIN,
@@ -138,9 +138,9 @@ def main():
                 if outcome == "failed" and (alone is None or alone[name][0] == "passed"):
                     failures[f"{file}::{name}"] = why
                     print("  FAILS", name, "|", why.strip().splitlines()[-1][:300] if why.strip() else "", flush=True)
+            if options.write is not None:
+                options.write.write_text(_document(table, failures))
     unexplained = [name for name in failures if not _reason(name)]
-    if options.write is not None:
-        options.write.write_text(_document(table, failures))
     print(f"{len(failures)} fail on two workers and not in one process, {len(unexplained)} without a reason")
     return 1 if unexplained else 0
 
