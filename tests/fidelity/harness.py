@@ -100,7 +100,7 @@ def _inside(row: Any, shape: Shape, rank: int, ports: list[int], shared: Path) -
     from kerasjob_trainer import log as logs
     from kerasjob_trainer import repairs
     from kerasjob_trainer.trainer import own_strategy
-    from kerasjob_trainer.trainer.strategy import barrier, make_strategy, scope
+    from kerasjob_trainer.trainer.strategy import barrier, enter_scope, make_strategy
 
     logs.setup("row", rank, "trainer", 1)
     warnings.simplefilter("default")  # a warning is no error in a user's program, as it is in a test
@@ -110,14 +110,14 @@ def _inside(row: Any, shape: Shape, rank: int, ports: list[int], shared: Path) -
     if shape.distributed:
         hosts = tuple(f"127.0.0.1:{port}" for port in ports)
         strategy = make_strategy(RunSpec("row", rank, rank, 1, hosts, 7, ProgramConfig(), "", "", "", ""))
-    with scope(strategy):
-        if shape.repaired:
-            repairs.apply(strategy)
-        if shape.distributed and shape.repaired:
-            own_strategy.apply()
-        keras.utils.set_random_seed(7)
-        result = row(shared)
-        barrier(strategy)
+    enter_scope(strategy)
+    if shape.repaired:
+        repairs.apply(strategy)
+    if shape.distributed and shape.repaired:
+        own_strategy.apply()
+    keras.utils.set_random_seed(7)
+    result = row(shared)
+    barrier(strategy)
     return {name: _plain(value) for name, value in result.items()}
 
 

@@ -19,9 +19,13 @@ from unittest import mock
 
 import keras
 import pytest
+import tensorflow as tf
+from keras.src.testing import TestCase
 from tests.fidelity import harness
 from tests.fidelity.harness import PLAIN, RowFailed, Shape, run
 from tests.keras_own.reasons import REASONS
+
+from kerasjob_trainer.trainer.strategy import enter_scope
 
 ROOT = Path(keras.__file__).parent / "src"
 FILES = [
@@ -82,6 +86,7 @@ def outcomes(file, names, shape, folder):
 
         def row(_, wanted=tuple(remaining)):
             keras.config.set_floatx("float32")
+            _keep_the_scope()
             where = [f"{ROOT / file}::{name}" for name in wanted]
             pytest.main([*OPTIONS, "--rootdir", ".", *where], plugins=[Recorder(Path("outcomes"))])
             return {}
@@ -105,6 +110,20 @@ def outcomes(file, names, shape, folder):
             remaining.remove(name)
             break
     return found
+
+
+def _keep_the_scope():
+    """Keras's tests begin with `clear_session`, which leaves the strategy's scope where our repair is not applied."""
+    if not tf.distribute.has_strategy():
+        return
+    strategy, set_up = tf.distribute.get_strategy(), TestCase.setUp
+
+    def setUp(self):
+        set_up(self)
+        if not tf.distribute.has_strategy():
+            enter_scope(strategy)
+
+    TestCase.setUp = setUp
 
 
 def _read(path):

@@ -17,6 +17,16 @@ def numpy_fit(_):
     return result(model, model.fit(*data(), batch_size=BATCH, epochs=3, verbose=0))
 
 
+@feature("keras.backend.clear_session() between two models")
+def cleared_session(_):
+    first = _compiled(dense(keras))
+    first.fit(*data(), batch_size=BATCH, verbose=0)
+    keras.backend.clear_session()
+    layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(3, "softmax")]
+    model = _compiled(keras.Sequential(layers))  # built by fit, long after the session was cleared
+    return result(model, model.fit(*data(), batch_size=BATCH, epochs=2, verbose=0))
+
+
 @feature("fit with fewer rows in a batch than workers")
 def tiny_batches(_):
     model = _compiled(dense(keras))

@@ -17,6 +17,7 @@ from kerasjob_trainer.log import log
 from kerasjob_trainer.repairs import (
     batch_normalization,
     callback_files,
+    clear_session,
     decisions,
     epoch_data,
     gradients,
@@ -37,6 +38,7 @@ from kerasjob_trainer.trainer.failure import Refused
 
 ALL: tuple[ModuleType, ...] = (
     refusals,
+    clear_session,
     merge_call,
     symbolic_build,
     epoch_data,

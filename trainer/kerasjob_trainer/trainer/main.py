@@ -28,7 +28,7 @@ from kerasjob_trainer.trainer import old_spellings, own_strategy, staged_dataset
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import classify
 from kerasjob_trainer.trainer.session import Session
-from kerasjob_trainer.trainer.strategy import barrier, make_strategy, scope
+from kerasjob_trainer.trainer.strategy import barrier, enter_scope, make_strategy
 
 
 def run(spec: RunSpec, agent: socket.socket) -> int:
@@ -42,18 +42,18 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         strategy = make_strategy(spec)
         # After the strategy: TensorFlow installs a handler of its own with it, which swallows the signal.
         signal.signal(signal.SIGTERM, _stop)
-        with scope(strategy):
-            repairs.apply(strategy)
-            own_strategy.apply()
-            old_spellings.apply()
-            keras.utils.set_random_seed(spec.seed % 2**32)
-            staged_datasets.apply(Path(spec.keras_home))
-            session.install()
-            control.send("formed")
-            _run_program(spec)
-            session.finish()
-            sys.stdout.flush()
-            barrier(strategy)
+        enter_scope(strategy)
+        repairs.apply(strategy)
+        own_strategy.apply()
+        old_spellings.apply()
+        keras.utils.set_random_seed(spec.seed % 2**32)
+        staged_datasets.apply(Path(spec.keras_home))
+        session.install()
+        control.send("formed")
+        _run_program(spec)
+        session.finish()
+        sys.stdout.flush()
+        barrier(strategy)
     except BaseException as error:
         traceback.print_exception(error)
         code, record = classify(error, spec, session.num_steps)

@@ -5,7 +5,6 @@ One member trains without any strategy: what it computes is what plain Keras com
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import Any
 
@@ -19,6 +18,8 @@ from kerasjob_trainer.trainer import own_strategy
 
 # A dead or frozen peer is noticed after this long; TensorFlow's own default takes 8 s and more.
 HEARTBEAT_TIMEOUT_MS = 2000
+
+_entered: list[Any] = []
 
 
 def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
@@ -55,9 +56,15 @@ def make_strategy(spec: RunSpec) -> tf.distribute.Strategy | None:
     return strategy
 
 
-def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContextManager[Any]:
-    """What the program runs in."""
-    return contextlib.nullcontext() if strategy is None else strategy.scope()
+def enter_scope(strategy: tf.distribute.Strategy | None) -> None:
+    """What the program runs in, for as long as the process lives.
+
+    It is never left: `clear_session` of a program takes away the graph that it was entered in.
+    """
+    if strategy is not None:
+        scope = strategy.scope()
+        scope.__enter__()
+        _entered.append(scope)  # a scope that is collected leaves in part
 
 
 def barrier(strategy: tf.distribute.Strategy | None) -> None:
