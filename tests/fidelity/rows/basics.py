@@ -42,6 +42,16 @@ def evaluate_predict(_):
     return result(model, history, predictions=model.predict(x, batch_size=BATCH, verbose=0), **scores)
 
 
+@feature("train_on_batch of a model that is not built")
+def on_batch_unbuilt(_):
+    x, y = data()
+    model = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    logs = [model.train_on_batch(x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+    logs.append(model.train_on_batch(x[:1], y[:1]))
+    return result(model, logs=logs)
+
+
 @feature("train_on_batch, test_on_batch, predict_on_batch")
 def on_batch(_):
     model = _compiled(dense(keras))

@@ -60,7 +60,14 @@ def scheduler(_):
     class Reader(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             rate = self.model.optimizer.learning_rate
-            seen.extend([float(rate), float(f"{rate.numpy():.3f}"), float(keras.ops.convert_to_numpy(rate))])
+            seen.extend(
+                [
+                    float(np.array(rate)),
+                    float(rate),
+                    float(f"{rate.numpy():.3f}"),
+                    float(keras.ops.convert_to_numpy(rate)),
+                ]
+            )
 
     return _fit(
         Reader(),

@@ -54,6 +54,28 @@ def structured(_):
     return _fit(dataset, model=keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(hidden)))
 
 
+@feature("batches of sparse tensors into the model")
+def sparse_batches(_):
+    x, y = data()
+    dataset = tf.data.Dataset.from_tensor_slices((tf.sparse.from_dense(np.where(x > 0, x, 0.0)), y)).batch(BATCH)
+    inputs = keras.Input((6,), sparse=True)
+    return _fit(dataset, model=keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(inputs)))
+
+
+@feature("predict that gives ragged tensors")
+def ragged_predict(_):
+    class Repeated(keras.Model):
+        def call(self, inputs):
+            lengths = tf.cast(inputs[:, 0] > 0, "int64") * 3 + 1
+            return tf.RaggedTensor.from_row_lengths(tf.repeat(inputs[:, 1], lengths), lengths)
+
+    x, _ = data()
+    model = Repeated()
+    model.compile()
+    predicted = model.predict(x, batch_size=BATCH, verbose=0)
+    return {"values": predicted.values.numpy(), "lengths": predicted.row_lengths().numpy()}
+
+
 @feature("a PyDataset")
 def py_dataset(_):
     class Batches(keras.utils.PyDataset):

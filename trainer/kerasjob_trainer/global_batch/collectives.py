@@ -74,6 +74,19 @@ def gather_rows(tensor: Any, current: Rows) -> Any:
     return whole
 
 
+def gather_ragged(ragged: Any, current: Rows) -> Any:
+    """The rows of all replicas where a row has any number of items. Raises ValueError for deeper ones."""
+    if ragged.ragged_rank > 1:
+        raise ValueError("predict on several workers: an output with more than one ragged dimension cannot be gathered")
+    lengths = gather_rows(ragged.row_lengths(), current)
+    width = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
+    padded = ragged.to_tensor()
+    missing = tf.stack([[0, 0], [0, width - tf.shape(padded, tf.int64)[1]]])
+    padded = tf.pad(padded, tf.pad(missing, [[0, tf.rank(padded) - 2], [0, 0]]))
+    padded.set_shape([None, None, *ragged.shape[2:]])
+    return tf.RaggedTensor.from_tensor(gather_rows(padded, current), lengths)
+
+
 def _buckets(tensors: Sequence[Any]) -> list[list[int]]:
     """Which tensors go together: of one type, up to a size. From the last one on, for gradients come in that order."""
     found: list[list[int]] = []

@@ -81,7 +81,14 @@ def slice_rows(batch: Any, start: Any, stop: Any) -> Any:
         if isinstance(leaf, tf.SparseTensor):
             size = tf.concat([[stop - start], leaf.dense_shape[1:]], axis=0)
             begin = tf.pad(tf.reshape(start, [1]), [[0, tf.size(leaf.dense_shape) - 1]])
-            return tf.sparse.slice(leaf, begin, size)
+            sliced = tf.sparse.slice(leaf, begin, size)
+            # A layer is built from the static shape, which a slice forgets.
+            known = [
+                size if size is not None else sliced.dense_shape[axis] for axis, size in enumerate(leaf.shape[1:], 1)
+            ]
+            return tf.SparseTensor(
+                sliced.indices, sliced.values, tf.stack([sliced.dense_shape[0], *(tf.cast(n, tf.int64) for n in known)])
+            )
         if isinstance(leaf, tf.RaggedTensor) or _has_rows(leaf):
             return leaf[start:stop]
         return leaf

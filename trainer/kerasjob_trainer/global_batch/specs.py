@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from keras.src import tree
 
@@ -18,6 +19,17 @@ def symbolic_batch(epoch_iterator: Any) -> Any:
     """Specs (shape and dtype) in the structure of a batch of one replica."""
     spec = epoch_iterator._distributed_dataset.element_spec
     return tree.map_structure(_local, spec.parts[0] if isinstance(spec, RowBatch) else spec)
+
+
+def without_row_count(batch: Any) -> Any:
+    """Specs of a batch of arrays or tensors (or None) whose first dimension may be any."""
+
+    def spec(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray | tf.Tensor):
+            return _local(tf.TensorSpec(leaf.shape, leaf.dtype))
+        return leaf
+
+    return tree.map_structure(spec, batch)
 
 
 def _local(spec: Any) -> Any:

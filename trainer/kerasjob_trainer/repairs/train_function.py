@@ -163,7 +163,12 @@ def _predict_function(model: Any) -> Callable[[Any], Any]:
 
 
 def _gather(outputs: Any, rows: Rows) -> Any:
-    return tree.map_structure(lambda leaf: collectives.gather_rows(tf.convert_to_tensor(leaf), rows), outputs)
+    def whole(leaf: Any) -> Any:
+        if isinstance(leaf, tf.RaggedTensor):
+            return collectives.gather_ragged(leaf, rows)
+        return collectives.gather_rows(tf.convert_to_tensor(leaf), rows)
+
+    return tree.map_structure(whole, outputs)
 
 
 def _is_own(batch: Any) -> bool:
