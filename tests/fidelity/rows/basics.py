@@ -22,7 +22,11 @@ def cleared_session(_):
     first = _compiled(dense(keras))
     first.fit(*data(), batch_size=BATCH, verbose=0)
     keras.backend.clear_session()
-    layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(3, "softmax")]
+    layers = [
+        keras.layers.Dense(8, use_bias=False),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dense(3, "softmax"),
+    ]
     model = _compiled(keras.Sequential(layers))  # built by fit, long after the session was cleared
     return result(model, model.fit(*data(), batch_size=BATCH, epochs=2, verbose=0))
 
