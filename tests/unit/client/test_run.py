@@ -17,6 +17,14 @@ from kerasjob import InvalidInput, SpecChanged, StateInUse
 from kerasjob.local.state import JobDir
 
 
+@pytest.fixture(autouse=True)
+def heeds_interrupts():
+    """As in a terminal; a shell that has put the tests in the background has them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def saved(state, name="tiny"):
     return json.loads((state / "jobs" / name / "job.json").read_text())
 
