@@ -19,6 +19,7 @@ lint() {
 unit() { say "unit and simulation"; pytest -q tests/unit tests/contract tests/simulation; }
 trainer() { say "trainer"; pytest -q tests/trainer; }
 fidelity() { say "fidelity: two workers against one process"; pytest -q tests/fidelity; }
+recovery() { say "recovery: killed in the middle, the same to the bit"; pytest -q tests/recovery; }
 local_runs() { say "local runs"; pytest -q tests/local; }
 integration() { say "integration: a real API server"; pytest -q tests/integration; }
 cluster() {
@@ -33,12 +34,12 @@ cluster() {
 
 case "${1:-all}" in
   lint) lint ;;
-  local) lint; unit; trainer; fidelity; local_runs ;;
+  local) lint; unit; trainer; fidelity; recovery; local_runs ;;
   all)
     if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
       echo "make test starts a real cluster and must be root on Linux; make test-local runs all that need not." >&2; exit 2
     fi
-    tools; lint; unit; trainer; fidelity; local_runs; integration; cluster ;;
+    tools; lint; unit; trainer; fidelity; recovery; local_runs; integration; cluster ;;
   *) echo "usage: hack/test.sh lint | local | all" >&2; exit 2 ;;
 esac
 say "all passed"

@@ -136,6 +136,12 @@ class Checkpoint(Model):
 
     uri: str = Field(pattern=STORE_URI, max_length=2048, description="State lives under `uri/<job uid>/`.")
     every_epochs: int = Field(default=1, ge=1, le=1_000_000, description="Save at the end of each n-th epoch.")
+    every_steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="Save after each n-th training step as well."
+    )
+    every_seconds: int | None = Field(
+        default=None, ge=1, le=31_536_000, description="Save at the first step after so many seconds as well."
+    )
     keep: Keep = Field(default=Keep(), description="Which checkpoints stay.")
 
 

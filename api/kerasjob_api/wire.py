@@ -239,6 +239,8 @@ class CheckpointConfig:
     uri: str
     keep_last: int = 3
     every_epochs: int = 1
+    every_steps: int | None = None
+    every_seconds: int | None = None
 
 
 @dataclass(frozen=True)

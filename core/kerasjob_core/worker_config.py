@@ -25,6 +25,8 @@ def worker_config(ref: JobRef, spec: KerasJobSpec, seed: int) -> WorkerConfig:
             uri=spec.checkpoint.uri,
             keep_last=spec.checkpoint.keep.last,
             every_epochs=spec.checkpoint.every_epochs,
+            every_steps=spec.checkpoint.every_steps,
+            every_seconds=spec.checkpoint.every_seconds,
         ),
         startup_timeout_seconds=spec.startup_timeout_seconds,
         stall_timeout_seconds=spec.stall_timeout_seconds,

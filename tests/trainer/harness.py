@@ -102,7 +102,9 @@ class Worker:
 
     def trainer_pids(self) -> list[int]:
         """What the warm process has forked: one process, or none."""
-        return [pid for warm in children(self.process.pid) for pid in children(warm)]
+        forked = self.folder / "warm.pid"
+        warm = [int(forked.read_text())] if forked.exists() else children(self.process.pid)
+        return [pid for parent in warm for pid in children(parent)]
 
     def kill(self) -> None:
         self.process.kill()
@@ -149,6 +151,7 @@ class Job:
     config: dict = field(default_factory=dict)
     env: dict = field(default_factory=dict)
     code: Path | None = None
+    agent: tuple[str, ...] = ("-m", "kerasjob_trainer.agent")
     revision: int = 0
     live: dict[int, Worker] = field(default_factory=dict)
     started: list[Worker] = field(default_factory=list)
@@ -179,7 +182,7 @@ class Job:
         (port,) = free_ports(1)
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "kerasjob_trainer.agent"],
+                [sys.executable, *self.agent],
                 cwd=folder,
                 stdout=log,
                 stderr=log,

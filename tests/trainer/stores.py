@@ -3,7 +3,8 @@
 import json
 import threading
 
-from kerasjob_trainer.checkpoints import Checkpoints, Saved, checkpoint_id
+from kerasjob_trainer.checkpoints import Checkpoints, Phase, Saved
+from kerasjob_trainer.checkpoints import checkpoint_id as id_of
 from kerasjob_trainer.store import Entry
 
 
@@ -31,6 +32,10 @@ def store_does_what_it_says(store, folder) -> None:
     assert store.get("once") == b"%d" % winner
     store.delete(["deep/b", "deep/er/a", "once", "never-there"])
     assert store.entries("") == []
+
+
+def checkpoint_id(step: int, revision: int) -> str:
+    return id_of(step, Phase.EPOCH_END, revision)
 
 
 def save(checkpoints: Checkpoints, folder, step: int, revision: int, keep=(), parent=None):
@@ -62,15 +67,15 @@ def checkpoints_do_what_they_say(store, folder) -> None:
     for step in (4, 5, 6):
         save(checkpoints, folder, step, 2, keep=[end_of_first_call])
     (folder / "orphan").write_text("")
-    store.put_file("checkpoints/000000000009-r1/state.safetensors", folder / "orphan")
-    store.put_file("checkpoints/000000000009-r2/state.safetensors", folder / "orphan")
+    store.put_file("checkpoints/000000000009.0-r1/state.safetensors", folder / "orphan")
+    store.put_file("checkpoints/000000000009.0-r2/state.safetensors", folder / "orphan")
     checkpoints.thin_out(1)
     assert ids(checkpoints) == [checkpoint_id(s, 2) for s in (6, 5, 4, 2)] + [end_of_first_call]
     checkpoints.thin_out(2)
     assert ids(checkpoints) == [checkpoint_id(6, 2), checkpoint_id(5, 2), end_of_first_call]
     left = {entry.key.split("/")[1] for entry in store.entries("checkpoints/")}
     # What has no manifest may be in the making, until its ring is over.
-    assert left == {*ids(checkpoints), "000000000009-r2"}
+    assert left == {*ids(checkpoints), "000000000009.0-r2"}
     checkpoints.thin_out(3)
     left = {entry.key.split("/")[1] for entry in store.entries("checkpoints/")}
     assert left == set(ids(checkpoints))

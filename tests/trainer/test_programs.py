@@ -67,9 +67,9 @@ def test_a_trainer_that_stalls_is_lost_with_its_stacks_and_a_stop_keeps_what_was
     assert worker.record()["reason"] == "Preempted"
     assert not os.path.exists(f"/proc/{trainer}")  # noqa: PTH110
     manifests = sorted(path.stem for path in (made.store / "manifests").iterdir())
-    assert manifests == ["000000000006-r1", "000000000012-r2"]
-    newest = json.loads((made.store / "manifests" / "000000000012-r2.json").read_text())
-    assert newest["parent"] == "000000000006-r1"
+    assert manifests == ["000000000006.1-r1", "000000000012.1-r2"]
+    newest = json.loads((made.store / "manifests" / "000000000012.1-r2.json").read_text())
+    assert newest["parent"] == "000000000006.1-r1"
     assert newest["position"] == {"call": 0, "epoch": 2, "step": 0, "phase": "epochEnd"}
 
 

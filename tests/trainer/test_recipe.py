@@ -772,7 +772,7 @@ def test_two_workers_give_the_losses_of_one_process_and_go_on_after_a_loss(job, 
     done = made.finish()
     one = run(yaml.safe_dump({k: v for k, v in recipe.items() if k != "export"}), seed=made.seed)
     (two,) = histories(done)
-    assert "fit call 1 goes on after epoch" in (workers[0].folder / "log").read_text()
+    assert "fit call 1 goes on: epoch" in (workers[0].folder / "log").read_text()
     assert two["loss"] == pytest.approx(one.history.history["loss"], rel=1e-5)
     assert two["accuracy"] == one.history.history["accuracy"]
     exported = [(w.folder / "work" / "program" / "out" / "people.keras").exists() for w in workers]

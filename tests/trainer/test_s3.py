@@ -158,7 +158,7 @@ def test_a_job_goes_on_from_s3_with_a_new_agent(job, server, tmp_path):
     worker = made.start(0, incarnation=1)
     made.form()
     assert worker.wait_for_end() == 0, worker.log()
-    assert "goes on from checkpoint 000000000012-r1" in worker.log()
+    assert "goes on from checkpoint 000000000012.1-r1" in worker.log()
     done = json.loads(store.get("done.json") or b"")
     assert [call["epochs"] for call in done["histories"]] == [[0, 1, 2], [0, 1, 2]]
     again = made.start(0, incarnation=2)  # by mistake: the record says that all is done

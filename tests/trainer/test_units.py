@@ -33,14 +33,14 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path, caplog):
     checkpoints = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", 3)
     save(checkpoints, tmp_path, 1, 1)
     save(checkpoints, tmp_path, 2, 1)
-    (tmp_path / "store/checkpoints/000000000002-r1/state.safetensors").write_text("tensors 3")
+    (tmp_path / "store/checkpoints/000000000002.1-r1/state.safetensors").write_text("tensors 3")
     logger = logging.getLogger("kerasjob")
     logger.addHandler(caplog.handler)
     try:
         assert checkpoints.newest_whole(tmp_path / "restored").step == 1
     finally:
         logger.removeHandler(caplog.handler)
-    assert "checkpoint 000000000002-r1 is damaged and passed over" in caplog.text
+    assert "checkpoint 000000000002.1-r1 is damaged and passed over" in caplog.text
     assert "SHA-256" in caplog.text
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,17 @@ from kerasjob_trainer.store import Store, StoreError, open_store
 FILES = ("state.safetensors", "session.json")
 
 
-def checkpoint_id(step: int, revision: int) -> str:
-    """Names a checkpoint; sorts by step for people. The newest is by (revision, step)."""
-    return f"{step:012}-r{revision}"
+class Phase(Enum):
+    """Where a program can be saved. In the order in which they come after one and the same step."""
+
+    STEP = "step"
+    EPOCH_END = "epochEnd"
+    CALL_END = "callEnd"
+
+
+def checkpoint_id(step: int, phase: Phase, revision: int) -> str:
+    """Names a checkpoint; sorts for people as `Manifest.order` does within a ring revision."""
+    return f"{step:012}.{list(Phase).index(phase)}-r{revision}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,11 @@ class Manifest:
     revision: int
     step: int
     data: dict[str, Any]
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """The newest is the greatest."""
+        return self.revision, self.step, list(Phase).index(Phase(self.data["position"]["phase"]))
 
     @property
     def saved_at(self) -> str:
@@ -96,11 +110,11 @@ class Checkpoints:
                 found.append(_parse(entry.key.removeprefix("manifests/").removesuffix(".json"), content))
             except _Damaged as error:
                 log.warning("%s; it is passed over", error)
-        return sorted(found, key=lambda m: (m.revision, m.step), reverse=True)
+        return sorted(found, key=lambda m: m.order, reverse=True)
 
     def commit(self, saved: Saved) -> Manifest | None:
         """Uploads the files, then the manifest. None where another writer has committed the same id."""
-        id_ = checkpoint_id(saved.step, saved.revision)
+        id_ = checkpoint_id(saved.step, Phase(saved.position["phase"]), saved.revision)
         files = []
         for name in FILES:
             path = saved.directory / name
@@ -218,6 +232,7 @@ def _parse(id_: str, content: bytes | None) -> Manifest:
         manifest = Manifest(id_, int(data["ringRevision"]), int(data["step"]), data)
         for file in manifest.files:
             _ = file["name"], file["bytes"], file["sha256"]
+        _ = manifest.order
     except (ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"manifest {id_} is damaged: {error!r}") from error
     return manifest

@@ -29,6 +29,8 @@ class RunSpec:
     snapshots: str
     restored: str  # holds a directory per checkpoint that was brought here
     every_epochs: int = 1
+    every_steps: int | None = None
+    every_seconds: int | None = None
     saves: bool = False
     checkpoint: str | None = None  # the one to go on from
 
@@ -71,6 +73,8 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         snapshots=str(settings.snapshots),
         restored=str(restored_dir(settings, ring.revision)),
         every_epochs=config.checkpoint.every_epochs if config.checkpoint is not None else 1,
+        every_steps=config.checkpoint.every_steps if config.checkpoint is not None else None,
+        every_seconds=config.checkpoint.every_seconds if config.checkpoint is not None else None,
         saves=config.checkpoint is not None and rank == 0,
         checkpoint=checkpoint,
     )

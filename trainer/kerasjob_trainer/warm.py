@@ -29,14 +29,24 @@ def main() -> None:
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the agent's to judge
     try:
-        versions = _import_all()
+        versions = import_all()
     except BaseException:
         text = traceback.format_exc()
         sys.stderr.write(text)
         _send(agent, event="broken", message=text[-2000:])
         raise SystemExit(1) from None
+    freeze()
+    serve(agent, versions)
+
+
+def freeze() -> None:
+    """Keeps the pages of what is imported shared with what is forked from here."""
     gc.collect()
-    gc.freeze()  # pages of what is imported stay shared with the trainers
+    gc.freeze()
+
+
+def serve(agent: socket.socket, versions: str) -> None:
+    """Forks trainers as the agent asks for them; never returns."""
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
@@ -55,7 +65,8 @@ def main() -> None:
                     _reap(agent)
 
 
-def _import_all() -> str:
+def import_all() -> str:
+    """Imports all that a trainer needs; answers the versions, for the log."""
     import keras
     import safetensors.numpy  # noqa: F401
     import tensorflow as tf

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from kerasjob_trainer.mainloop import Loop
 from kerasjob_trainer.settings import Settings
@@ -28,6 +28,25 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+class Process(Protocol):
+    """What is needed of the warm process."""
+
+    pid: int
+
+    def wait(self) -> int: ...
+
+
+def start(settings: Settings, theirs: socket.socket) -> Process:
+    """Starts the warm process with its end of the socket."""
+    return subprocess.Popen(
+        # -P: nothing in the working directory may take the place of a module before the fork
+        [sys.executable, "-P", "-m", "kerasjob_trainer.warm", str(theirs.fileno()), str(os.getpid())],
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+    )
+
+
 class Warm:
     """A running warm process. `on_message` is called on the loop with each packet; `event: gone` is its end."""
 
@@ -36,13 +55,7 @@ class Warm:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         settings.keras_home.mkdir(parents=True, exist_ok=True)
         self._socket = ours
-        self._process = subprocess.Popen(
-            # -P: nothing in the working directory may take the place of a module before the fork
-            [sys.executable, "-P", "-m", "kerasjob_trainer.warm", str(theirs.fileno()), str(os.getpid())],
-            env=environment(settings),
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-        )
+        self._process = start(settings, theirs)
         theirs.close()
         threading.Thread(target=self._read, args=(loop, on_message), name="warm", daemon=True).start()
 

@@ -48,6 +48,12 @@ class Meter:
             self._samples_base, self._samples_epoch = self._samples, samples
             self._step_began = time.monotonic()
 
+    def skip(self, step: int) -> None:
+        """So many steps of the epoch were done before this trainer began; `total_step` counts them already."""
+        with self._lock:
+            self._step, self._epoch_base = step, self.total_step - step
+            self._step_began = time.monotonic()
+
     def step(self, step: int, logs: dict[str, Any]) -> None:
         """`step` steps of the epoch are done. Calls may come from several threads and overtake each other."""
         with self._lock:

@@ -30,17 +30,26 @@ def capture() -> dict[str, Any]:
     }
 
 
-def restore(states: dict[str, Any]) -> None:
-    """Sets all states to those that were captured (here or in another process)."""
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+def of_host(states: dict[str, Any]) -> tuple[Any, Any]:
+    """Python's and numpy's, from which generators of data draw."""
+    return states["python"], states["numpy"]
+
+
+def restore(states: dict[str, Any], *, host: bool = True) -> None:
+    """Sets all states to those that were captured (here or in another process); without `host` not Python's and
+    numpy's."""
+    mine = random.getstate()
+    if host:
+        name, keys, *rest = states["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     if states["keras"] is not None:
         generator = global_seed_generator()
         generator.state.assign(np.array(states["keras"], dtype=generator.state.dtype))
     eager = context.context()._rng
     if states["tensorflow"] is not None and eager is not None:
         eager.setstate(_python_state(states["tensorflow"]))
-    random.setstate(_python_state(states["python"]))  # last: making Keras's generator draws from it
+    # Last: making Keras's generator draws from it.
+    random.setstate(_python_state(states["python"]) if host else mine)
 
 
 def _python_state(state: Any) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kerasjob_trainer.trainer.failure import Refused
 
-VERSION = 1
+VERSION = 2
 RECIPE_MODULE = "kerasjob_trainer.recipe.running"
 
 
@@ -21,7 +21,10 @@ RECIPE_MODULE = "kerasjob_trainer.recipe.running"
 class CallRecord:
     """One `fit`. `epochs` and `history` are those of Keras's History.
 
-    `random_start`: random states when the call began. `random`: those at its end, or at the end of its last epoch.
+    `random_start`: random states when the call began; `random_epoch`: when the data of the epoch in progress began;
+    `random`: at the end of the call, or where it was saved.
+    `epoch`: the one in progress, or the next; `step`: steps of it that are done; `logs`: those of the last of them.
+    `trained`: what each optimizer trains, see `variables.optimized`.
     `checkpoint`: holds the model's state at the end of the call; None where it trained nothing.
     `callbacks`: the state of the program's own, while the call is in progress.
     """
@@ -29,10 +32,15 @@ class CallRecord:
     call: int
     fingerprint: dict[str, Any]
     random_start: dict[str, Any]
+    random_epoch: dict[str, Any]
     random: dict[str, Any]
     first_epoch: int = 0
     epochs: list[int] = field(default_factory=list)
     history: dict[str, list[Any]] = field(default_factory=dict)
+    epoch: int = 0
+    step: int = 0
+    logs: dict[str, Any] = field(default_factory=dict)
+    trained: list[list[str] | None] = field(default_factory=list)
     checkpoint: str | None = None
     total_step: int = 0
     callbacks: list[dict[str, Any]] = field(default_factory=list)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from kerasjob_trainer.checkpoints import checkpoint_id
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
@@ -26,6 +25,7 @@ class Saver:
 
     def save(
         self,
+        id_: str,
         step: int,
         tensors: dict[str, np.ndarray[Any, Any]],
         session: dict[str, Any],
@@ -36,7 +36,9 @@ class Saver:
         self.wait()
         self._control.send("saving")
         text = json.dumps(session)
-        self._thread = threading.Thread(target=self._write, args=(step, tensors, text, position, keep), name="saver")
+        self._thread = threading.Thread(
+            target=self._write, args=(id_, step, tensors, text, position, keep), name="saver"
+        )
         self._thread.start()
 
     def wait(self) -> None:
@@ -46,9 +48,15 @@ class Saver:
             self._thread = None
 
     def _write(
-        self, step: int, tensors: dict[str, np.ndarray[Any, Any]], text: str, position: dict[str, Any], keep: list[str]
+        self,
+        id_: str,
+        step: int,
+        tensors: dict[str, np.ndarray[Any, Any]],
+        text: str,
+        position: dict[str, Any],
+        keep: list[str],
     ) -> None:
-        directory = Path(self._spec.snapshots) / checkpoint_id(step, self._spec.revision)
+        directory = Path(self._spec.snapshots) / id_
         try:
             directory.mkdir(parents=True, exist_ok=True)
             save_file(tensors, directory / "state.safetensors")

@@ -1,4 +1,4 @@
-"""Wraps `Model.fit` and `Model.evaluate`: numbers calls, saves, skips what is finished, goes on in the right epoch.
+"""Wraps `Model.fit` and `Model.evaluate`: numbers calls, skips what is finished, goes on in the right one, saves.
 
 Made and installed by `main`. An interrupted run and an undisturbed one give the same numbers, bit for bit, as long as
 workers, devices and versions are the same.
@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from keras.src import tree
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from safetensors.numpy import load_file
 
-from kerasjob_trainer.checkpoints import checkpoint_id
-from kerasjob_trainer.global_batch.specs import symbolic_batch
+from kerasjob_trainer.checkpoints import Phase, checkpoint_id
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
-from kerasjob_trainer.trainer.session import callback_state, drift, iterators, randomness, variables
-from kerasjob_trainer.trainer.session.callback import SessionCallback
+from kerasjob_trainer.trainer.session import iterators, randomness, variables
+from kerasjob_trainer.trainer.session.call import Call, rebuild
 from kerasjob_trainer.trainer.session.progress import Meter
 from kerasjob_trainer.trainer.session.records import CallRecord, SessionRecord, check_same, fingerprint, plain
 from kerasjob_trainer.trainer.session.saver import Saver
@@ -39,7 +37,8 @@ class Session:
         self._record = SessionRecord()
         self._next_call = 0
         self._inside = False
-        self._callbacks: list[Any] = []  # the program's own, of the call in progress
+        self._call: Call | None = None
+        self._saved_at = time.monotonic()
         self._program_dir = Path(spec.program_dir)
 
     @property
@@ -52,7 +51,7 @@ class Session:
         if self._spec.checkpoint is not None:
             self._saved = SessionRecord.read(Path(self._spec.restored) / self._spec.checkpoint / "session.json")
         trainer = keras_trainer.TensorFlowTrainer
-        fit, evaluate = trainer.fit, trainer.evaluate
+        fit, evaluate, logs_of_epoch = trainer.fit, trainer.evaluate, trainer._get_metrics_result_or_logs
         signature = inspect.signature(fit)
 
         def session_fit(model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +66,7 @@ class Session:
             try:
                 return self._fit(fit, model, arguments)
             finally:
-                self._inside = False
+                self._inside, self._call = False, None
                 self._control.send("fit", inside=False)
 
         def session_evaluate(model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -80,13 +79,22 @@ class Session:
             self._control.send("evaluated", result=plain(result))
             return result if wants_dict else model._flatten_metrics_in_order(result)
 
+        def session_logs_of_epoch(model: Any, logs: Any) -> Any:
+            call = self._of(model)
+            return logs_of_epoch(model, logs if call is None else call.logs_of_epoch(logs))
+
         session_fit.__doc__, session_evaluate.__doc__ = fit.__doc__, evaluate.__doc__
         trainer.fit, trainer.evaluate = session_fit, session_evaluate
+        trainer._get_metrics_result_or_logs = session_logs_of_epoch
         iterators.install()
 
     def finish(self) -> None:
         """Waits for what is being written."""
         self._saver.wait()
+
+    def _of(self, model: Any) -> Call | None:
+        """The call in progress, where it trains this model."""
+        return self._call if self._call is not None and self._call.model is model else None
 
     def _fit(self, fit: Any, model: Any, arguments: dict[str, Any]) -> Any:
         call = self._next_call
@@ -94,53 +102,39 @@ class Session:
         mark = fingerprint(arguments, self._program_dir)
         if call < len(self._saved.finished):
             return self._skip(fit, model, arguments, self._saved.finished[call], mark)
-        resumes = self._saved.current
-        if resumes is not None and resumes.call == call:
-            check_same(resumes, mark)
-            record = resumes
+        record, tensors = self._saved.current, None
+        if record is not None and record.call == call:
+            check_same(record, mark)
             randomness.restore(record.random_start)
-            log.info("fit call %d goes on after epoch %d of %d", call + 1, record.epochs[-1] + 1, arguments["epochs"])
+            assert self._spec.checkpoint is not None
+            started = time.monotonic()
+            tensors = self._load(self._spec.checkpoint)
+            self._control.send("restored", seconds=time.monotonic() - started)
+            log.info("fit call %d goes on: epoch %d, step %d", call + 1, record.epoch + 1, record.step)
         else:
-            state = randomness.capture()
-            record = CallRecord(call, mark, state, state, arguments["initial_epoch"])
-        return self._train(fit, model, arguments, record)
+            state, epoch = randomness.capture(), arguments["initial_epoch"]
+            record = CallRecord(call, mark, state, state, state, first_epoch=epoch, epoch=epoch)
+        return self._train(fit, model, arguments, record, tensors)
 
-    def _train(self, fit: Any, model: Any, arguments: dict[str, Any], record: CallRecord) -> Any:
+    def _train(
+        self, fit: Any, model: Any, arguments: dict[str, Any], record: CallRecord, tensors: dict[str, Any] | None
+    ) -> Any:
         self._record.current = record
-        num_done = len(record.epochs)
-        if num_done:
-            arguments["initial_epoch"] = record.epochs[-1] + 1
-        hooks = _Hooks(self, record if num_done else None)
-        callback = SessionCallback(record, self._meter, hooks, arguments["epochs"])
-
-        def begin(iterator: Any) -> None:
-            drift.check(model, iterator, record.call, record.fingerprint)
-            if num_done:
-                self._rebuild(iterator, model, num_done)
-            batch_size, callback.samples = iterators.num_samples_per_epoch(iterator)
-            self._meter.begin_fit(
-                record.call, arguments["initial_epoch"], arguments["epochs"], iterator.num_batches, batch_size
-            )
-
-        iterators.at_first_reset(begin)
-        given = arguments["callbacks"]
-        if isinstance(given, keras.callbacks.CallbackList):
-            self._callbacks = list(given.callbacks)
-            given.append(callback)
-            callback.set_model(model)
-        else:
-            self._callbacks = tree.flatten(given or [])
-            arguments["callbacks"] = [*self._callbacks, callback]
+        call = Call(model, arguments, record, self._meter, tensors, self._at_boundary, self._at_epoch_end)
+        self._call = call
+        iterators.at_first_reset(call.begin)
         before = self.num_steps
         history = fit(model, **arguments)
+        self._call = None
         record.random = randomness.capture()
+        record.trained = variables.optimized(model)
         record.total_step = self.num_steps
         self._record.current = None
-        if self.num_steps > before:
-            record.checkpoint = checkpoint_id(self.num_steps, self._spec.revision)
+        if self.num_steps > before or tensors is not None:
+            record.checkpoint = checkpoint_id(self.num_steps, Phase.CALL_END, self._spec.revision)
         self._finish_call(record)
         if record.checkpoint is not None:
-            self._save(model, record, "callEnd")
+            self._save(variables.snapshot(model), record, Phase.CALL_END)
         return history
 
     def _skip(
@@ -149,11 +143,17 @@ class Session:
         """A call that is finished: the model gets its state, the data its place, the caller its History."""
         check_same(record, mark)
         started = time.monotonic()
-        iterators.at_first_reset(lambda iterator: self._rebuild(iterator, model, len(record.epochs)))
+        moved = False
+
+        def begin(iterator: Any) -> None:
+            nonlocal moved
+            moved = bool(record.epochs) and rebuild(iterator, model, record, arguments)
+
+        iterators.at_first_reset(begin)
         fit(model, **{**arguments, "epochs": 0, "initial_epoch": 0, "callbacks": None, "verbose": 0})
         if record.checkpoint is not None:
-            self._assign(model, record.checkpoint)
-        randomness.restore(record.random)
+            variables.assign(model, self._load(record.checkpoint), f"checkpoint {record.checkpoint}")
+        randomness.restore(record.random, host=not moved)
         self._meter.total_step = record.total_step
         history = model.history
         history.epoch = list(record.epochs)
@@ -164,78 +164,45 @@ class Session:
         return history
 
     def _finish_call(self, record: CallRecord) -> None:
-        record.random_start, record.callbacks = {}, []  # only a call in progress is begun again
+        # Only a call in progress is begun again.
+        record.random_start, record.random_epoch, record.callbacks, record.logs = {}, {}, [], {}
         self._record.finished.append(record)
         self._control.send("call", call=record.call, epochs=record.epochs, history=record.history)
 
-    def _rebuild(self, iterator: Any, model: Any, num_epochs: int) -> None:
-        """Data after `num_epochs` epochs, and all variables made that training would have made by then."""
-        if num_epochs == 0:
-            return
-        started = time.monotonic()
-        iterators.skip(iterator, num_epochs)
-        model._symbolic_build(data_batch=symbolic_batch(iterator))
-        log.info("data brought to epoch %d in %.2f s", num_epochs + 1, time.monotonic() - started)
+    def _load(self, checkpoint: str) -> dict[str, Any]:
+        return load_file(Path(self._spec.restored) / checkpoint / "state.safetensors")  # type: ignore[no-any-return]
 
-    def _assign(self, model: Any, checkpoint: str) -> callback_state.Tensors:
-        """Sets the model's variables; answers what else the checkpoint holds."""
-        values, rest = callback_state.split(load_file(Path(self._spec.restored) / checkpoint / "state.safetensors"))
-        variables.assign(model, values, f"checkpoint {checkpoint}")
-        return rest
+    def _at_boundary(self, call: Call) -> None:
+        """After a step of a `fit`: saves where that is due, and not about to be done anyway."""
+        every_steps, every_seconds = self._spec.every_steps, self._spec.every_seconds
+        num_new = call.steps_per_execution
+        due = every_steps is not None and call.total_step // every_steps > (call.total_step - num_new) // every_steps
+        due = due or (every_seconds is not None and time.monotonic() - self._saved_at >= every_seconds)
+        if due and not (call.epoch_ends_now and (call.is_last_epoch or self._is_due(call.record.epoch))):
+            self._save_call(call, Phase.STEP)
 
-    def restore(self, model: Any, record: CallRecord) -> None:
-        """State, callbacks and random states as they were at the end of the last finished epoch."""
-        assert self._spec.checkpoint is not None
-        started = time.monotonic()
-        tensors = self._assign(model, self._spec.checkpoint)
-        callback_state.restore(self._callbacks, record.callbacks, tensors)
-        randomness.restore(record.random)
-        self._meter.total_step = record.total_step
-        self._control.send("restored", seconds=time.monotonic() - started)
+    def _at_epoch_end(self, call: Call) -> None:
+        if self._is_due(call.record.epochs[-1]):
+            self._save_call(call, Phase.EPOCH_END)
 
-    def save_epoch(self, model: Any, epoch: int) -> None:
-        """A checkpoint at the end of an epoch, where one is due."""
-        record = self._record.current
-        assert record is not None
-        record.random = randomness.capture()
-        record.total_step = self.num_steps
-        if (epoch + 1) % self._spec.every_epochs == 0:
-            self._save(model, record, "epochEnd")
+    def _is_due(self, epoch: int) -> bool:
+        """Whether the end of an epoch (from 0) is to be saved."""
+        return (epoch + 1) % self._spec.every_epochs == 0
 
-    def _save(self, model: Any, record: CallRecord, phase: str) -> None:
+    def _save_call(self, call: Call, phase: Phase) -> None:
         if not self._spec.saves:
             return
-        tensors = variables.snapshot(model)
-        if phase == "epochEnd":
-            record.callbacks, more = callback_state.capture(self._callbacks)
-            tensors |= more
-        own = checkpoint_id(self.num_steps, self._spec.revision)
+        tensors = call.capture()
+        if tensors is not None:
+            self._save(tensors, call.record, phase)
+
+    def _save(self, tensors: dict[str, Any], record: CallRecord, phase: Phase) -> None:
+        if not self._spec.saves:
+            return
+        own = checkpoint_id(record.total_step, phase, self._spec.revision)
         keep = {call.checkpoint for call in self._record.finished if call.checkpoint not in (None, own)}
-        position = {
-            "call": record.call,
-            "epoch": record.epochs[-1] + 1 if record.epochs else 0,
-            "step": 0,
-            "phase": phase,
-        }
+        position = {"call": record.call, "epoch": record.epoch, "step": record.step, "phase": phase.value}
         self._saver.save(
-            self.num_steps,
-            tensors,
-            self._record.to_json(),
-            position,
-            sorted(str(id_) for id_ in keep),
+            own, record.total_step, tensors, self._record.to_json(), position, sorted(str(id_) for id_ in keep)
         )
-
-
-class _Hooks:
-    """The session's part in the callback."""
-
-    def __init__(self, session: Session, resumes: CallRecord | None) -> None:
-        self._session, self._resumes = session, resumes
-
-    def restore_state(self, model: Any) -> None:
-        if self._resumes is not None:
-            self._session.restore(model, self._resumes)
-
-    def epoch_ended(self, model: Any, epoch: int, *, is_last: bool) -> None:
-        if not is_last:
-            self._session.save_epoch(model, epoch)
+        self._saved_at = time.monotonic()
