@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.recovery.results import result
 from tests.trainer.harness import Job
 
 HERE = Path(__file__).parent
@@ -29,6 +30,20 @@ def zygote(tmp_path_factory):
         process.kill()
 
 
+def make_job(folder: Path, zygote: Path, *args: str, every_steps: int | None = 1, **options) -> Job:
+    checkpoint = {"uri": str(folder / "store"), "keepLast": 3, "everyEpochs": 1, "everySteps": every_steps}
+    return Job(
+        folder,
+        {"script": "program.py", "args": list(args)},
+        code=HERE,
+        seed=SEED,
+        config={"checkpoint": checkpoint, **options.pop("config", {})},
+        env={"KERASJOB_TEST_ZYGOTE": str(zygote), **options.pop("env", {})},
+        agent=(str(HERE / "agent.py"),),
+        **options,
+    )
+
+
 def environment() -> dict[str, str]:
     import os
 
@@ -46,23 +61,32 @@ def job(zygote, tmp_path):
     """Makes jobs; whatever still runs of them afterwards is killed."""
     jobs = []
 
-    def make(*args: str, every_steps: int | None = 1, **options) -> Job:
+    def make(*args: str, **options) -> Job:
         folder = tmp_path / f"job-{len(jobs)}"
         folder.mkdir()
-        checkpoint = {"uri": str(folder / "store"), "keepLast": 3, "everyEpochs": 1, "everySteps": every_steps}
-        made = Job(
-            folder,
-            {"script": "program.py", "args": list(args)},
-            code=HERE,
-            seed=SEED,
-            config={"checkpoint": checkpoint, **options.pop("config", {})},
-            env={"KERASJOB_TEST_ZYGOTE": str(zygote), **options.pop("env", {})},
-            agent=(str(HERE / "agent.py"),),
-            **options,
-        )
-        jobs.append(made)
-        return made
+        jobs.append(make_job(folder, zygote, *args, **options))
+        return jobs[-1]
 
     yield make
     for made in jobs:
         made.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(zygote, tmp_path_factory):
+    """What two workers come to when nothing happens to them."""
+    known: dict[str, dict] = {}
+
+    def run(feature: str) -> dict:
+        if feature not in known:
+            made = make_job(tmp_path_factory.mktemp("undisturbed"), zygote, feature, workers=2)
+            try:
+                made.start_all()
+                made.form()
+                made.finish()
+                known[feature] = result(made)
+            finally:
+                made.close()
+        return known[feature]
+
+    return run

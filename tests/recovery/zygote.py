@@ -43,12 +43,12 @@ def main() -> None:
 def become_warm(request: dict, fd: int, versions: str) -> None:
     try:
         os.setsid()
+        os.chdir(request["cwd"])
         log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.environ.clear()
         os.environ.update(request["env"])
-        os.chdir(request["cwd"])
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         warm.serve(socket.socket(fileno=fd), versions)
     finally:

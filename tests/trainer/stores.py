@@ -38,10 +38,10 @@ def checkpoint_id(step: int, revision: int) -> str:
     return id_of(step, Phase.EPOCH_END, revision)
 
 
-def save(checkpoints: Checkpoints, folder, step: int, revision: int, keep=(), parent=None):
+def save(checkpoints: Checkpoints, folder, step: int, revision: int, keep=(), parent=None, content="tensors"):
     directory = folder / f"snapshot-{step}-{revision}"
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "state.safetensors").write_bytes(f"tensors {step}".encode())
+    (directory / "state.safetensors").write_bytes(f"{content} {step}".encode())
     (directory / "session.json").write_text("{}")
     position = {"call": 0, "epoch": step, "step": 0, "phase": "epochEnd"}
     return checkpoints.commit(Saved(directory, revision, step, parent, position, tuple(keep)))
@@ -59,7 +59,11 @@ def checkpoints_do_what_they_say(store, folder) -> None:
     assert save(checkpoints, folder, 1, 1).id == end_of_first_call
     save(checkpoints, folder, 2, 1, keep=[end_of_first_call])
     save(checkpoints, folder, 3, 1, keep=[end_of_first_call])
-    assert save(checkpoints, folder, 3, 1) is None  # another writer of the same id: the first stands
+    assert save(checkpoints, folder, 3, 1, content="others") is None  # another writer of the same id: the first stands
+    # Several workers of a ring that is told to stop save the same.
+    save(checkpoints, folder, 4, 1, keep=[end_of_first_call])
+    assert save(checkpoints, folder, 4, 1, keep=[end_of_first_call]).id == checkpoint_id(4, 1)
+    store.delete([f"manifests/{checkpoint_id(4, 1)}.json"])
     save(checkpoints, folder, 2, 2, keep=[end_of_first_call], parent=end_of_first_call)
     assert ids(checkpoints) == [checkpoint_id(2, 2), checkpoint_id(3, 1), checkpoint_id(2, 1), end_of_first_call]
 

@@ -29,7 +29,8 @@ def keras(tmp_path_factory):
 def spec(folder: Path, num_workers: int = 1) -> RunSpec:
     return RunSpec(
         job="job", slot=1, rank=0, revision=1, hosts=("h:1",) * num_workers, seed=1,
-        program=ProgramConfig(script="train.py"), program_dir=str(folder), keras_home="", snapshots="", restored="",
+        program=ProgramConfig(script="train.py"), program_dir=str(folder), staged="",
+        keras_home="", snapshots="", held="", restored="",
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from kerasjob_trainer.log import log
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.store import Store, StoreError, open_store
 
+# What every checkpoint has; that of a program which has made files has them as well.
 FILES = ("state.safetensors", "session.json")
 
 
@@ -85,6 +86,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_record(path: Path) -> dict[str, Any]:
+    """A file in a manifest."""
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def is_whole(path: Path, record: dict[str, Any]) -> bool:
+    """Whether a file is the one that was recorded."""
+    return bool(path.stat().st_size == record["bytes"] and sha256(path) == record["sha256"])
+
+
 class Checkpoints:
     """One job's checkpoints. Every method raises StoreError where the store fails."""
 
@@ -112,14 +123,18 @@ class Checkpoints:
                 log.warning("%s; it is passed over", error)
         return sorted(found, key=lambda m: m.order, reverse=True)
 
+    def newest(self) -> Manifest | None:
+        """The newest that is committed, whether its files are whole or not."""
+        return next(iter(self.manifests()), None)
+
     def commit(self, saved: Saved) -> Manifest | None:
-        """Uploads the files, then the manifest. None where another writer has committed the same id."""
+        """Uploads the files, then the manifest. None where another writer has committed something else by the
+        same id."""
         id_ = checkpoint_id(saved.step, Phase(saved.position["phase"]), saved.revision)
         files = []
-        for name in FILES:
-            path = saved.directory / name
-            self.store.put_file(f"checkpoints/{id_}/{name}", path)
-            files.append({"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)})
+        for path in sorted(saved.directory.iterdir()):
+            self.store.put_file(f"checkpoints/{id_}/{path.name}", path)
+            files.append(file_record(path))
         data = {
             "version": 1,
             "job": self.job,
@@ -132,6 +147,9 @@ class Checkpoints:
             "keep": list(saved.keep),
         }
         if not self.store.put_if_absent(f"manifests/{id_}.json", json.dumps(data, indent=1).encode()):
+            there = self._manifest(id_)
+            if there.files == files:
+                return there  # several workers had the same step to save
             log.error("checkpoint %s is committed already, by another writer; ours is given up", id_)
             return None
         return Manifest(id_, saved.revision, saved.step, data)
@@ -186,7 +204,7 @@ class Checkpoints:
             path = target / manifest.id / file["name"]
             if not self.store.get_file(f"checkpoints/{manifest.id}/{file['name']}", path):
                 raise _Damaged(f"{manifest.id}/{file['name']} is missing")
-            if path.stat().st_size != file["bytes"] or sha256(path) != file["sha256"]:
+            if not is_whole(path, file):
                 path.unlink()
                 raise _Damaged(f"{manifest.id}/{file['name']} is not what was saved (size or SHA-256 differ)")
 

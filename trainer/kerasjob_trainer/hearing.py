@@ -5,8 +5,10 @@ Called by the supervisor on the main loop. The trainer's side is `trainer/contro
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,25 +16,49 @@ from typing import Any
 from kerasjob_api.constants import WorkerState
 from kerasjob_api.wire import FailureRecord, Progress, from_wire
 from kerasjob_trainer.checkpoints import Saved
+from kerasjob_trainer.held import Held, Shelf
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.uploads import Uploads
 
 
-def read_control(control: socket.socket, hear: Callable[[dict[str, Any]], None]) -> None:
-    """Reads until the trainer has gone. Runs in a thread."""
-    with control, control.makefile("rb") as lines:
-        for line in lines:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue  # the last line of a trainer that was killed
-            hear(message)
+class TrainerControl:
+    """The agent's end of the socket to a trainer. `hear` is called in a thread with each message, until it has gone."""
+
+    def __init__(self, control: socket.socket, hear: Callable[[dict[str, Any]], None]) -> None:
+        self._control, self._hear = control, hear
+        self._thread = threading.Thread(target=self._read, name="trainer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks the trainer to save at the next step boundary and to end."""
+        with contextlib.suppress(OSError):
+            self._control.sendall(b'{"type": "stop"}\n')
+
+    def join(self, timeout_seconds: float) -> None:
+        """Waits until all that a trainer said before its end is heard."""
+        self._thread.join(timeout_seconds)
+
+    def _read(self) -> None:
+        with self._control, self._control.makefile("rb") as lines:
+            for line in lines:
+                try:
+                    message = json.loads(line)
+                except ValueError:
+                    continue  # the last line of a trainer that was killed
+                self._hear(message)
 
 
 def hear_trainer(
-    run: Run, message: dict[str, Any], status: Status, meters: Meters, uploads: Uploads, *, is_current: bool
+    run: Run,
+    message: dict[str, Any],
+    status: Status,
+    meters: Meters,
+    uploads: Uploads,
+    shelf: Shelf,
+    *,
+    is_current: bool,
 ) -> None:
     """Takes over one message. What a trainer of an older ring still says counts only where it saves."""
     run.touch()
@@ -54,6 +80,10 @@ def hear_trainer(
     elif kind == "notSaved":
         run.saving -= 1
         meters.checkpoint_failed()
+    elif kind == "rescuing":
+        run.rescuing = True
+    elif kind == "held":
+        shelf.put([_held(run, one) for one in message["held"]])
     elif kind == "failure":
         run.failure = from_wire(FailureRecord, message["record"])
     elif kind == "call":
@@ -62,6 +92,19 @@ def hear_trainer(
         run.evaluations.append(message["result"])
     elif is_current and not run.cancelled.is_set():
         _hear_current(run, message, status, meters)
+
+
+def _held(run: Run, data: dict[str, Any]) -> Held:
+    return Held(
+        data["id"],
+        run.ring.revision,
+        data["step"],
+        data["position"],
+        tuple(data["keep"]),
+        tuple(data["files"]),
+        run.parent,
+        Path(data["directory"]),
+    )
 
 
 def _hear_current(run: Run, message: dict[str, Any], status: Status, meters: Meters) -> None:

@@ -10,12 +10,15 @@ import threading
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerasjob_api.constants import Reason
 from kerasjob_api.exit_codes import REASONS, ExitCode
 from kerasjob_api.wire import FailureRecord, Problem, Ring, TrainerExit
 from kerasjob_trainer.settings import Settings
+
+if TYPE_CHECKING:
+    from kerasjob_trainer.hearing import TrainerControl
 
 
 @dataclass
@@ -25,7 +28,7 @@ class Run:
     ring: Ring
     rank: int
     cancelled: threading.Event = field(default_factory=threading.Event)
-    control: threading.Thread | None = None
+    control: TrainerControl | None = None
     pid: int | None = None
     forking: bool = False  # asked for, so that there is or will be a process
     parent: str | None = None  # checkpoint that it goes on from
@@ -34,6 +37,7 @@ class Run:
     last_move: float = field(default_factory=time.monotonic)
     watched: bool = True  # forming, or inside a fit: moves are due
     saving: int = 0  # snapshots that are being written
+    rescuing: bool = False  # writes down what it holds, and ends then
     failure: FailureRecord | None = None
     histories: list[Any] = field(default_factory=list)
     evaluations: list[Any] = field(default_factory=list)

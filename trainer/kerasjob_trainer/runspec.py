@@ -25,13 +25,16 @@ class RunSpec:
     seed: int
     program: ProgramConfig
     program_dir: str
+    staged: str  # lists what is in `program_dir` and no output
     keras_home: str
     snapshots: str
+    held: str  # where it writes what it still has when a peer is lost
     restored: str  # holds a directory per checkpoint that was brought here
     every_epochs: int = 1
     every_steps: int | None = None
     every_seconds: int | None = None
-    saves: bool = False
+    saves: bool = False  # has what is due uploaded
+    can_save: bool = False
     checkpoint: str | None = None  # the one to go on from
 
     @property
@@ -69,12 +72,15 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         seed=config.seed,
         program=config.program,
         program_dir=str(settings.program_dir),
+        staged=str(settings.staged),
         keras_home=str(settings.keras_home),
         snapshots=str(settings.snapshots),
+        held=str(settings.held / f"r{ring.revision}"),
         restored=str(restored_dir(settings, ring.revision)),
         every_epochs=config.checkpoint.every_epochs if config.checkpoint is not None else 1,
         every_steps=config.checkpoint.every_steps if config.checkpoint is not None else None,
         every_seconds=config.checkpoint.every_seconds if config.checkpoint is not None else None,
         saves=config.checkpoint is not None and rank == 0,
+        can_save=config.checkpoint is not None,
         checkpoint=checkpoint,
     )

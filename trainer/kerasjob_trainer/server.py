@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from kerasjob_api.wire import Ring, WorkerReport, from_wire, to_wire
+from kerasjob_trainer.held import Held
 from kerasjob_trainer.log import log
+from kerasjob_trainer.restore import RestorePoint
 
 BODY_MAX_BYTES = 256 * 1024
 _OPEN = ("/healthz", "/readyz", "/metrics")
@@ -39,7 +44,11 @@ class Api(Protocol):
 
     def take_ring(self, ring: Ring) -> WorkerReport: ...
 
-    def restore_point(self, revision: int) -> str | None: ...
+    def restore_point(self, revision: int) -> RestorePoint: ...
+
+    def held(self, revision: int) -> list[Held]: ...
+
+    def held_file(self, id_: str, name: str) -> Path | None: ...
 
     def stop(self) -> None: ...
 
@@ -83,11 +92,23 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/v1/status":
             return 200, to_wire(self.api.report())
         if path == "/v1/restore":
-            revision = parse_qs(urlsplit(self.path).query).get("revision", [""])[0]
-            if not revision.isdigit():
-                raise Refused(400, "revision: expected a number")
-            return 200, {"revision": int(revision), "checkpoint": self.api.restore_point(int(revision))}
+            revision = self._revision()
+            point = self.api.restore_point(revision)
+            return 200, {"revision": revision, "checkpoint": point.checkpoint, "from": point.rank}
+        if path == "/v1/held":
+            revision = self._revision()
+            return 200, {"revision": revision, "held": [one.to_json() for one in self.api.held(revision)]}
+        if path.startswith("/v1/held/") and path.count("/") == 4:
+            file = self.api.held_file(*path.split("/")[3:])
+            if file is not None:
+                return 200, file
         raise Refused(404, f"no such path: {path}")
+
+    def _revision(self) -> int:
+        text = parse_qs(urlsplit(self.path).query).get("revision", [""])[0]
+        if not text.isdigit():
+            raise Refused(400, "revision: expected a number")
+        return int(text)
 
     def _put(self, path: str) -> tuple[int, Any]:
         if path != "/v1/ring":
@@ -119,6 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:
             log.exception("a fault in the agent itself: %s %s", self.command, path)
             status, answer = 500, "a fault in the agent itself; see its log"
+        if isinstance(answer, Path):
+            self._send_file(answer)
+            return
         is_text = isinstance(answer, str)
         data = (answer if is_text else json.dumps(answer)).encode()
         self.send_response(status)
@@ -129,6 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self._after is not None:
             self.wfile.flush()
             self._after()
+
+    def _send_file(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
+            self.end_headers()
+            shutil.copyfileobj(file, self.wfile, 1024**2)
 
     def _read_body(self) -> None:
         length = self.headers.get("Content-Length", "0")

@@ -39,6 +39,11 @@ class Settings:
         return self.work / "program"
 
     @property
+    def staged(self) -> Path:
+        """Lists what was in the program's directory before it has run."""
+        return self.work / "staged.json"
+
+    @property
     def keras_home(self) -> Path:
         """`KERAS_HOME` of the program."""
         return self.work / "keras"
@@ -47,6 +52,11 @@ class Settings:
     def snapshots(self) -> Path:
         """Where the trainer writes what the agent uploads."""
         return self.work / "snapshots"
+
+    @property
+    def held(self) -> Path:
+        """Where the trainer writes what it still has when a peer is lost."""
+        return self.work / "held"
 
     @property
     def restored(self) -> Path:

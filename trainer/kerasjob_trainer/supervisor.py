@@ -11,22 +11,25 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from kerasjob_api.constants import AGENT_PROTOCOL, Reason, WorkerState
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Ring, WorkerReport
 from kerasjob_trainer import log as logs
-from kerasjob_trainer import restore
+from kerasjob_trainer import outputs, restore
 from kerasjob_trainer.checkpoints import open_checkpoints
 from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
-from kerasjob_trainer.hearing import hear_trainer, read_control
+from kerasjob_trainer.hearing import TrainerControl, hear_trainer
+from kerasjob_trainer.held import Held, Shelf
 from kerasjob_trainer.log import log
 from kerasjob_trainer.mainloop import Loop
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.processes import num_oom_kills, reap_orphans
+from kerasjob_trainer.restore import RestorePoint
 from kerasjob_trainer.run import Outcome, Run, judge, never_forked
-from kerasjob_trainer.runspec import spec_of
+from kerasjob_trainer.runspec import restored_dir, spec_of
 from kerasjob_trainer.server import Refused
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.staging.code import BadProgram
@@ -35,6 +38,12 @@ from kerasjob_trainer.status import Status
 from kerasjob_trainer.uploads import Uploads
 from kerasjob_trainer.warm_client import Warm
 
+# How long a trainer that is told to stop may take to come to a step boundary and write what it has.
+STOP_SECONDS = 60.0
+# How long one that has lost a peer may take to write what it holds.
+RESCUE_SECONDS = 60.0
+# How long a ring that needs nothing from the store waits for what goes there.
+UPLOAD_SECONDS = 2.0
 # Between the request to end and the end.
 KILL_AFTER_SECONDS = 1.0
 # For the stacks of a trainer that does not move to be written.
@@ -55,7 +64,8 @@ class Supervisor:
         self._meters = Meters()
         self._uploads = Uploads(lambda: open_checkpoints(settings), self._status, self._meters)
         self._endings = Endings(settings, self._status, self._uploads)
-        self._restore_points: dict[int, str | None] = {}
+        self._shelf = Shelf()
+        self._restore_points: dict[int, RestorePoint] = {}
         self._run: Run | None = None
         self._wanted: Ring | None = None  # the newest ring, whose trainer waits for the end of the one before
         self._waits_for_warm: tuple[Run, str | None] | None = None
@@ -80,7 +90,18 @@ class Supervisor:
     def take_ring(self, ring: Ring) -> WorkerReport:
         return self._loop.call(self._take_ring, ring)
 
-    def restore_point(self, revision: int) -> str | None:
+    def held(self, revision: int) -> list[Held]:
+        run = self._run
+        if self._status.revision > revision:
+            raise Refused(409, f"ring revision {revision} is over")
+        if run is None or run.ring.revision != revision or run.cancelled.is_set():
+            raise Refused(503, f"the trainer before ring revision {revision} has not ended yet")
+        return self._shelf.all()
+
+    def held_file(self, id_: str, name: str) -> Path | None:
+        return self._shelf.file(id_, name)
+
+    def restore_point(self, revision: int) -> RestorePoint:
         if revision in self._restore_points:
             return self._restore_points[revision]
         if self._status.revision > revision:
@@ -166,16 +187,25 @@ class Supervisor:
         threading.Thread(target=self._prepare, args=(self._run,), name="restore", daemon=True).start()
 
     def _prepare(self, run: Run) -> None:
-        self._uploads.drain()
-        shutil.rmtree(self._settings.snapshots, ignore_errors=True)  # what a killed trainer left half written
-        checkpoint = None
-        if self._config.checkpoint is not None:
-            try:
-                checkpoint = restore.prepare(run, self._settings, self._status)
-            except restore.Cancelled:
-                return
-        self._restore_points[run.ring.revision] = checkpoint
-        self._loop.post(self._fork, run, checkpoint)
+        # What is held is newer than what waits for the store.
+        if self._uploads.drain(UPLOAD_SECONDS if self._shelf.all() else None):
+            shutil.rmtree(self._settings.snapshots, ignore_errors=True)  # what a killed trainer left half written
+        for archives in self._settings.held.glob("outputs-*"):
+            shutil.rmtree(archives, ignore_errors=True)  # of trainers that have ended
+        try:
+            point = restore.prepare(run, self._settings, self._status, self._shelf)
+        except restore.Cancelled:
+            return
+        if point.rank == run.rank and self._config.checkpoint is not None:
+            for held in reversed(self._shelf.all()):
+                self._uploads.add(held.saved(restore.copy_for_upload(held, self._settings.snapshots)))
+        archive = None if point.checkpoint is None else self._restored(run, point.checkpoint) / outputs.ARCHIVE
+        outputs.put_back(self._settings.program_dir, self._settings.staged, archive)
+        self._restore_points[run.ring.revision] = point
+        self._loop.post(self._fork, run, point.checkpoint)
+
+    def _restored(self, run: Run, checkpoint: str) -> Path:
+        return restored_dir(self._settings, run.ring.revision) / checkpoint
 
     def _fork(self, run: Run, checkpoint: str | None) -> None:
         if run is not self._run or run.cancelled.is_set():
@@ -189,10 +219,7 @@ class Supervisor:
         path = self._settings.work / "run.json"
         spec.write(path)
         ours, theirs = socket.socketpair()
-        run.control = threading.Thread(
-            target=read_control, args=(ours, lambda m: self._loop.post(self._hear_trainer, run, m)), daemon=True
-        )
-        run.control.start()
+        run.control = TrainerControl(ours, lambda message: self._loop.post(self._hear_trainer, run, message))
         run.forking = True
         run.touch()
         self._warm.fork(str(path), run.ring.revision, theirs)
@@ -229,7 +256,7 @@ class Supervisor:
             self._trainer_exited(self._run, None, signal.SIGKILL)  # it went with its parent
 
     def _hear_trainer(self, run: Run, message: dict[str, Any]) -> None:
-        hear_trainer(run, message, self._status, self._meters, self._uploads, is_current=run is self._run)
+        hear_trainer(run, message, self._status, self._meters, self._uploads, self._shelf, is_current=run is self._run)
 
     def _trainer_exited(self, run: Run, code: int | None, number: int | None) -> None:
         if run.control is not None:
@@ -273,6 +300,8 @@ class Supervisor:
         log.info("is told to stop")
         if self._run is None or not self._run.forking:
             self._endings.preempted(self._stop_deadline)
+        elif self._run.control is not None:
+            self._run.control.stop()
 
     def _tick(self) -> None:
         run, now = self._run, time.monotonic()
@@ -280,8 +309,10 @@ class Supervisor:
             reap_orphans(self._warm.pid)
         if run is None:
             return
-        if self._stopping and (run.saving == 0 or now > self._stop_deadline):
+        if self._stopping and now > self._stop_deadline - DRAIN_SECONDS + STOP_SECONDS:
             self._end_trainer(run)
+        if run.rescuing and run.kill_at is not None:
+            run.kill_at = max(run.kill_at, run.last_move + RESCUE_SECONDS)
         if run.kill_at is not None and now >= run.kill_at and run.pid is not None and self._warm is not None:
             run.kill_at = now + KILL_AFTER_SECONDS
             self._warm.kill(run.pid, signal.SIGKILL)

@@ -76,6 +76,15 @@ def ragged_predict(_):
     return {"values": predicted.values.numpy(), "lengths": predicted.row_lengths().numpy()}
 
 
+@feature("a length that is not known, three epochs")
+def unknown_length(_):
+    model = dense(keras, keras.layers.Dropout(0.2))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    dataset = _slices().shuffle(29).filter(lambda x, y: x[0] > -1.0).batch(BATCH)
+    history = model.fit(dataset, epochs=3, verbose=0, validation_data=dataset.take(2))
+    return result(model, history)
+
+
 @feature("a PyDataset")
 def py_dataset(_):
     class Batches(keras.utils.PyDataset):

@@ -1,8 +1,9 @@
 """Workers that share a folder write the same files at the same time: ModelCheckpoint and `model.save` leave a torn
 file, CSVLogger mixes the lines of all, TensorBoard shows every curve N times, BackupAndRestore fails on a file lock.
 
-A model is written beside its place and moved there: whoever is last, the file is whole. CSVLogger writes on the first
-worker alone where the folder is shared, TensorBoard always. BackupAndRestore does nothing: the job's own checkpoints
+A model is written beside its place and moved there: whoever is last, the file is whole. CSVLogger and TensorBoard write
+on the first worker alone where the folder is shared, and where it is not on all, so that whoever is left when one is
+lost has the files. BackupAndRestore does nothing: the job's own checkpoints
 take its place.
 See https://www.tensorflow.org/tutorials/distribute/multi_worker_with_keras#model_saving_and_loading.
 """
@@ -78,11 +79,15 @@ def _wrap_csv_logger() -> None:
 
 def _wrap_tensorboard() -> None:
     original = TensorBoard.set_model
+    known: dict[Any, Any] = {}  # where each folder's files go; all workers ask the same at the same time
 
     def set_model(self: Any, model: Any) -> None:
         workers = agreement.workers()
-        if workers is not None and workers.rank > 0:
-            self.log_dir = str(_private())
+        if workers is not None and self.log_dir not in known:
+            is_shared = "://" in str(self.log_dir) or _is_shared(Path(self.log_dir), workers)
+            mine = str(_private()) if is_shared and workers.rank > 0 else self.log_dir
+            known[self.log_dir] = known[mine] = mine
+        self.log_dir = known.get(self.log_dir, self.log_dir)
         original(self, model)
 
     TensorBoard.set_model = set_model

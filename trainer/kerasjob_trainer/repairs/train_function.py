@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras.src import tree
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from kerasjob_trainer.global_batch import collectives, input, proof, step
+from kerasjob_trainer.global_batch import collectives, input, proof, step, whole_steps
 from kerasjob_trainer.global_batch.rows import RowBatch, Rows
 from kerasjob_trainer.log import log
 from kerasjob_trainer.trainer.failure import Refused
@@ -50,10 +50,16 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
     """Takes an iterator, runs `steps_per_execution` steps or as many as there are, answers the logs of the last one."""
     strategy, num_steps = model.distribute_strategy, model.steps_per_execution
     replica_step = step.wrap(step_function, strategy)
+    whole = whole_steps.WholeSteps(_counters(model)) if is_training else None
+    limit = whole_steps.counter(num_steps)  # of the next execution
 
     def one_step(data: Any) -> Any:
+        begun = whole.begin() if whole is not None else []
         outputs = strategy.run(replica_step, args=(data,))
-        return keras_trainer.reduce_per_replica(outputs, strategy, reduction="auto")
+        outputs = keras_trainer.reduce_per_replica(outputs, strategy, reduction="auto")
+        if whole is not None:
+            whole.end(begun)
+        return outputs
 
     if not model.run_eagerly:
         one_step = tf.function(
@@ -66,12 +72,12 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
         if num_steps == 1:
             return logs
 
-        one = tf.constant(1)
+        one, last = tf.constant(1), tf.cast(limit.read_value(), tf.int32)
 
         # A step in a branch of the loop fails; one that is read before it is known to be needed would be lost.
         def read(number: Any) -> Any:
             empty = tf.experimental.Optional.empty(iterator.element_spec)
-            return tf.cond(number < num_steps, iterator.get_next_as_optional, lambda: empty)
+            return tf.cond(number < last, iterator.get_next_as_optional, lambda: empty)
 
         def body(number: Any, data: Any, _: Any) -> Any:
             logs = one_step(data.get_value())
@@ -111,12 +117,33 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
             if untried and isinstance(iterator.element_spec, RowBatch):
                 untried = False
                 return first(iterator)
-            return traced(many_steps, iterator)
+            logs = traced(many_steps, iterator)
+            if fewer:
+                limit.assign(num_steps)
+                fewer.clear()
+            return logs
         for _, batch in zip(range(num_steps), iterator, strict=False):
             logs = traced(one_step, input.split(_tensors(batch), strategy))
         return logs
 
+    fewer: list[int] = []
+
+    def run_fewer(number: int) -> None:
+        """The next execution has so many steps less: they were done before this trainer began."""
+        fewer.append(number)
+        limit.assign(num_steps - number)
+
+    run.whole_steps, run.run_fewer = whole, run_fewer  # type: ignore[attr-defined]
     return run
+
+
+def _counters(model: Any) -> list[Any]:
+    """Variables that every step writes whatever its batch is: the optimizer's count, and seeds."""
+    optimizer = getattr(model, "optimizer", None)
+    inner = getattr(optimizer, "inner_optimizer", None)
+    counts = [one._iterations for one in (optimizer, inner) if one is not None]
+    layers = model._flatten_layers(include_self=True, recursive=True)
+    return counts + [seeds.state for layer in layers for seeds in layer._seed_generators]
 
 
 def _refuse(model: Any, strategy: tf.distribute.Strategy, words: str) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from kerasjob_api.constants import Reason
 from kerasjob_api.wire import Problem
+from kerasjob_trainer import outputs
 from kerasjob_trainer.checkpoints import Checkpoints, open_checkpoints
 from kerasjob_trainer.log import log
 from kerasjob_trainer.settings import Settings
@@ -54,6 +55,7 @@ def stage(settings: Settings, status: Status) -> Staged:
             time.monotonic() - started,
             f"; for keras.datasets: {', '.join(linked)}" if linked else "",
         )
+    outputs.remember_staged(settings.program_dir, settings.staged)
     return Staged.READY
 
 

@@ -1,4 +1,5 @@
-"""The trainer's word to its agent: JSON lines over a socket. Used by `main` and the session; heard by `hearing`.
+"""The trainer's word to its agent and the agent's to it: JSON lines over a socket. Used by `main` and the session; the
+agent's side is `hearing`.
 
 Never raises and never blocks training for long: an agent that is gone takes the trainer with it anyway.
 """
@@ -9,6 +10,7 @@ import contextlib
 import json
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -24,3 +26,13 @@ class Control:
         line = json.dumps({"type": kind, **fields}).encode() + b"\n"
         with self._lock, contextlib.suppress(OSError):
             self._agent.sendall(line)
+
+    def listen(self, stop: Callable[[], None]) -> None:
+        """Calls `stop` in a thread once the agent asks for that."""
+        threading.Thread(target=self._listen, args=(stop,), name="control", daemon=True).start()
+
+    def _listen(self, stop: Callable[[], None]) -> None:
+        with self._agent.makefile("rb") as lines:
+            for line in lines:
+                if json.loads(line)["type"] == "stop":
+                    stop()

@@ -49,6 +49,7 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         keras.utils.set_random_seed(spec.seed % 2**32)
         staged_datasets.apply(Path(spec.keras_home))
         session.install()
+        control.listen(session.request_stop)
         control.send("formed")
         _run_program(spec)
         session.finish()
@@ -57,6 +58,8 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
     except BaseException as error:
         traceback.print_exception(error)
         code, record = classify(error, spec, session.num_steps)
+        if code is ExitCode.CLUSTER_FAULT:
+            session.rescue()
         session.finish()
         control.send("failure", record=to_wire(record))
         log.error("the program ended: %s: %s", record.reason, record.message.splitlines()[:1])

@@ -24,6 +24,9 @@ class Hooks(Protocol):
     def training_begins(self) -> None:
         """The program's callbacks have begun; the first epoch has not."""
 
+    def validation_goes_on(self) -> None:
+        """After a batch of a validation."""
+
     def epoch_ended(self, epoch: int, *, is_last: bool) -> None:
         """An epoch has ended, with its validation and the program's callbacks."""
 
@@ -40,15 +43,15 @@ class SessionCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._finished_epochs = list(record.epochs)
         self._steps: int | None = None
         self._seen = threading.Condition()
-        self._num_seen = 0
+        self.num_seen = 0  # batches whose callbacks have run, since the start of the call
         self.samples: int | None = None
 
     def has_seen(self, number: int) -> bool:
         """Waits until the callbacks of so many batches, since the start of the call, have run."""
         with self._seen:
-            seen = self._seen.wait_for(lambda: self._num_seen >= number, BEHIND_SECONDS)
+            seen = self._seen.wait_for(lambda: self.num_seen >= number, BEHIND_SECONDS)
         if not seen:
-            log.warning("the callbacks are behind by %d batches: nothing is saved", number - self._num_seen)
+            log.warning("the callbacks are behind by %d batches: nothing is saved", number - self.num_seen)
         return seen
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -72,12 +75,13 @@ class SessionCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._batches = max(self._batches, batch + 1)
         self._meter.step(batch + 1, logs or {})
         with self._seen:
-            self._num_seen += 1
+            self.num_seen += 1
             self._record.logs = logs or {}
             self._seen.notify_all()
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         self._meter.beat()
+        self._hooks.validation_goes_on()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = logs or {}

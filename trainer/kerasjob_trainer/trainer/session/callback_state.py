@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src import tree
 
 _PREFIX = "kerasjob.callback"
 _ARRAYS = "kerasjob.arrays"
@@ -28,13 +29,50 @@ _OF_CALL = ("model", "_model", "params")  # set by Keras for each call
 Tensors = dict[str, np.ndarray[Any, Any]]
 
 
-def capture(callbacks: list[Any]) -> tuple[list[dict[str, Any]], Tensors]:
-    """Plain values of each callback, and arrays by name."""
+def given(arguments: dict[str, Any]) -> list[Any]:
+    """The program's own, of the arguments of a `fit`."""
+    callbacks = arguments["callbacks"]
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    return list(tree.flatten(callbacks or []))
+
+
+class Mark:
+    """The values of those callbacks that do something before a batch, as of now: lists by their length alone.
+
+    Taken at every step, so cheap; the others are still what they are when a step fails.
+    """
+
+    def __init__(self, callbacks: list[Any]) -> None:
+        self._values = {id(c): {name: _marked(getattr(c, name, None)) for name in _names(c)} for c in callbacks}
+
+    def value(self, callback: Any, name: str) -> Any:
+        """What an attribute was."""
+        marked = self._values.get(id(callback), {}).get(name, getattr(callback, name, None))
+        return marked.now() if isinstance(marked, _Length) else marked
+
+
+def begin_batches(callbacks: list[Any]) -> list[Any]:
+    """Those of the callbacks that do something before a batch."""
+    base = keras.callbacks.Callback
+    return [
+        callback
+        for callback in callbacks
+        if any(
+            getattr(type(callback), hook, None) is not getattr(base, hook) or hook in vars(callback)
+            for hook in ("on_batch_begin", "on_train_batch_begin")
+        )
+    ]
+
+
+def capture(callbacks: list[Any], mark: Mark | None = None) -> tuple[list[dict[str, Any]], Tensors]:
+    """Plain values of each callback, and arrays by name; as of now, or as of a mark."""
+    mark = mark or Mark([])
     records, tensors = [], Tensors()
     for index, callback in enumerate(callbacks):
         values: dict[str, Any] = {}
         for name in _names(callback):
-            value = getattr(callback, name, None)
+            value = mark.value(callback, name)
             if isinstance(value, (list, tuple)) and value and all(isinstance(v, np.ndarray) for v in value):
                 values[name] = {_ARRAYS: len(value)}
                 tensors |= {f"{_PREFIX}/{index}/{name}/{i}": np.array(v, order="C") for i, v in enumerate(value)}
@@ -89,6 +127,22 @@ def _names(callback: Any) -> list[str]:
     of_keras = any(base.__module__.partition(".")[0] == "keras" for base in type(callback).__mro__[1:-2])
     own = [name for name in vars(callback) if name not in (*_OF_CALL, *known)]
     return known + ([name for name in own if not name.startswith("_")] if of_keras else own)
+
+
+class _Length:
+    """Of a list that only grows."""
+
+    def __init__(self, value: list[Any]) -> None:
+        self._value, self._length = value, len(value)
+
+    def now(self) -> list[Any]:
+        return self._value[: self._length]
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, list):
+        return _Length(value)
+    return dict(value) if isinstance(value, dict) else value
 
 
 class _NotPlain(Exception):

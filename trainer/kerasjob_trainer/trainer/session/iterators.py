@@ -94,13 +94,13 @@ def _skip_validation(model: Any, arguments: dict[str, Any]) -> None:
         _skip(model._eval_epoch_iterator)
 
 
-def read(iterator: Any, source: Any) -> None:
-    """Reads what one step reads, of which there may be less. Raises OutOfRangeError where there is nothing."""
-    for number in range(iterator.steps_per_execution):
+def read(source: Any, number: int) -> None:
+    """Reads so many batches, or what there is of them. Raises OutOfRangeError where there is nothing."""
+    for index in range(number):
         try:
             next(source)
         except (StopIteration, tf.errors.OutOfRangeError):
-            if number == 0:
+            if index == 0:
                 raise tf.errors.OutOfRangeError(None, None, "End of sequence") from None
             return
 
@@ -119,7 +119,7 @@ def _read_through(iterator: Any) -> None:
         warnings.simplefilter("ignore")  # of data that ended: they were given when the epoch was run
         with iterator.catch_stop_iteration():
             for _, _, source in iterator:
-                read(iterator, source)
+                read(source, iterator.steps_per_execution)
 
 
 def _must_read(iterator: Any) -> bool:

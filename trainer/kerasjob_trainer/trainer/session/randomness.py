@@ -6,7 +6,7 @@ Python's, numpy's, TensorFlow's eager one (from which operations without a seed 
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras.src.backend.common import global_state
@@ -16,16 +16,30 @@ from tensorflow.python.eager import context
 from kerasjob_trainer.trainer.session.variables import local_value
 
 
-def capture() -> dict[str, Any]:
-    """All states as of now. Draws nothing."""
-    numpy_state: Any = np.random.get_state(legacy=True)
-    name, keys, *rest = numpy_state
+class Mark(NamedTuple):
+    """The states that lie on the host, as they are: taken at every step, so cheap."""
+
+    python: Any
+    numpy: Any
+    tensorflow: Any
+
+
+def mark() -> Mark:
+    """As of now. Draws nothing."""
     eager = context.context()._rng
+    return Mark(random.getstate(), np.random.get_state(legacy=True), None if eager is None else eager.getstate())
+
+
+def capture(at: Mark | None = None) -> dict[str, Any]:
+    """All states as of now, or as of a mark. Draws nothing."""
+    at = at or mark()
+    name, keys, *rest = at.numpy
     keras_generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
     return {
-        "python": random.getstate(),
+        "python": at.python,
         "numpy": [name, keys.tolist(), *rest],
-        "tensorflow": None if eager is None else eager.getstate(),
+        "tensorflow": at.tensorflow,
+        # Drawn from where the program makes something, not in a step.
         "keras": None if keras_generator is None else local_value(keras_generator.state).tolist(),
     }
 

@@ -23,10 +23,12 @@ class CallRecord:
 
     `random_start`: random states when the call began; `random_epoch`: when the data of the epoch in progress began;
     `random`: at the end of the call, or where it was saved.
-    `epoch`: the one in progress, or the next; `step`: steps of it that are done; `logs`: those of the last of them.
+    `epoch`: the one in progress, or the next; `begun`: whether its callbacks have begun it.
+    `step`: steps of it that are done, without `partial` more of an execution of several; `logs`: those of the last one;
+    `ended`: there are no more of them in the epoch; `stopped`: since a callback has stopped training.
     `trained`: what each optimizer trains, see `variables.optimized`.
     `checkpoint`: holds the model's state at the end of the call; None where it trained nothing.
-    `callbacks`: the state of the program's own, while the call is in progress.
+    `callbacks`: the state of the program's own.
     """
 
     call: int
@@ -38,7 +40,11 @@ class CallRecord:
     epochs: list[int] = field(default_factory=list)
     history: dict[str, list[Any]] = field(default_factory=dict)
     epoch: int = 0
+    begun: bool = False
     step: int = 0
+    partial: int = 0
+    ended: bool = False
+    stopped: bool = False
     logs: dict[str, Any] = field(default_factory=dict)
     trained: list[list[str] | None] = field(default_factory=list)
     checkpoint: str | None = None

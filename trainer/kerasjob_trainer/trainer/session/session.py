@@ -6,24 +6,33 @@ workers, devices and versions are the same.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import json
+import os
+import signal
+import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from safetensors.numpy import load_file
 
+from kerasjob_api.exit_codes import ExitCode
 from kerasjob_trainer.checkpoints import Phase, checkpoint_id
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
-from kerasjob_trainer.trainer.session import iterators, randomness, variables
+from kerasjob_trainer.trainer.failure import lost_peer
+from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.call import Call, rebuild
+from kerasjob_trainer.trainer.session.packing import Outputs
 from kerasjob_trainer.trainer.session.progress import Meter
 from kerasjob_trainer.trainer.session.records import CallRecord, SessionRecord, check_same, fingerprint, plain
-from kerasjob_trainer.trainer.session.saver import Saver
+from kerasjob_trainer.trainer.session.saver import Saver, Snapshot
 
 
 class Session:
@@ -38,7 +47,12 @@ class Session:
         self._next_call = 0
         self._inside = False
         self._call: Call | None = None
+        self._evaluating = False
         self._saved_at = time.monotonic()
+        self._held: list[Snapshot] = []  # the newest, and the one of the last call's end
+        self._rescued = False
+        self._stop = threading.Event()
+        self._outputs = Outputs(spec)
         self._program_dir = Path(spec.program_dir)
 
     @property
@@ -65,13 +79,21 @@ class Session:
             self._control.send("fit", inside=True)
             try:
                 return self._fit(fit, model, arguments)
+            except BaseException as error:
+                if lost_peer(error):
+                    self.rescue()
+                raise
             finally:
                 self._inside, self._call = False, None
                 self._control.send("fit", inside=False)
 
         def session_evaluate(model: Any, *args: Any, **kwargs: Any) -> Any:
             if self._inside or "_use_cached_eval_dataset" in kwargs:
-                return evaluate(model, *args, **kwargs)
+                self._evaluating = True
+                try:
+                    return evaluate(model, *args, **kwargs)
+                finally:
+                    self._evaluating = False
             bound = inspect.signature(evaluate).bind(model, *args, **kwargs)
             wants_dict = bound.arguments.get("return_dict", False)
             bound.arguments["return_dict"] = True
@@ -80,8 +102,10 @@ class Session:
             return result if wants_dict else model._flatten_metrics_in_order(result)
 
         def session_logs_of_epoch(model: Any, logs: Any) -> Any:
-            call = self._of(model)
-            return logs_of_epoch(model, logs if call is None else call.logs_of_epoch(logs))
+            call = self._call
+            if call is not None and call.model is model and not self._evaluating:
+                logs = call.logs_of_epoch(logs)
+            return logs_of_epoch(model, logs)
 
         session_fit.__doc__, session_evaluate.__doc__ = fit.__doc__, evaluate.__doc__
         trainer.fit, trainer.evaluate = session_fit, session_evaluate
@@ -91,10 +115,6 @@ class Session:
     def finish(self) -> None:
         """Waits for what is being written."""
         self._saver.wait()
-
-    def _of(self, model: Any) -> Call | None:
-        """The call in progress, where it trains this model."""
-        return self._call if self._call is not None and self._call.model is model else None
 
     def _fit(self, fit: Any, model: Any, arguments: dict[str, Any]) -> Any:
         call = self._next_call
@@ -120,7 +140,7 @@ class Session:
         self, fit: Any, model: Any, arguments: dict[str, Any], record: CallRecord, tensors: dict[str, Any] | None
     ) -> Any:
         self._record.current = record
-        call = Call(model, arguments, record, self._meter, tensors, self._at_boundary, self._at_epoch_end)
+        call = Call(model, arguments, record, self._meter, tensors, self)
         self._call = call
         iterators.at_first_reset(call.begin)
         before = self.num_steps
@@ -132,9 +152,10 @@ class Session:
         self._record.current = None
         if self.num_steps > before or tensors is not None:
             record.checkpoint = checkpoint_id(self.num_steps, Phase.CALL_END, self._spec.revision)
+        record.callbacks, arrays = callback_state.capture(call.callbacks)
         self._finish_call(record)
-        if record.checkpoint is not None:
-            self._save(variables.snapshot(model), record, Phase.CALL_END)
+        if record.checkpoint is not None and (self._spec.saves or self._spec.num_workers > 1):
+            self._keep(self._snapshot(variables.snapshot(model) | arrays, record, Phase.CALL_END))
         return history
 
     def _skip(
@@ -152,7 +173,9 @@ class Session:
         iterators.at_first_reset(begin)
         fit(model, **{**arguments, "epochs": 0, "initial_epoch": 0, "callbacks": None, "verbose": 0})
         if record.checkpoint is not None:
-            variables.assign(model, self._load(record.checkpoint), f"checkpoint {record.checkpoint}")
+            values, arrays = callback_state.split(self._load(record.checkpoint))
+            variables.assign(model, values, f"checkpoint {record.checkpoint}")
+            callback_state.restore(callback_state.given(arguments), record.callbacks, arrays)
         randomness.restore(record.random, host=not moved)
         self._meter.total_step = record.total_step
         history = model.history
@@ -165,15 +188,17 @@ class Session:
 
     def _finish_call(self, record: CallRecord) -> None:
         # Only a call in progress is begun again.
-        record.random_start, record.random_epoch, record.callbacks, record.logs = {}, {}, [], {}
+        record.random_start, record.random_epoch, record.logs = {}, {}, {}
         self._record.finished.append(record)
         self._control.send("call", call=record.call, epochs=record.epochs, history=record.history)
 
     def _load(self, checkpoint: str) -> dict[str, Any]:
         return load_file(Path(self._spec.restored) / checkpoint / "state.safetensors")  # type: ignore[no-any-return]
 
-    def _at_boundary(self, call: Call) -> None:
-        """After a step of a `fit`: saves where that is due, and not about to be done anyway."""
+    def at_boundary(self, call: Call) -> None:
+        """After a step of a `fit`: stops where that is wanted; saves where that is due, and not about to be done."""
+        if self._stop.is_set():
+            self._save_and_stop(call)
         every_steps, every_seconds = self._spec.every_steps, self._spec.every_seconds
         num_new = call.steps_per_execution
         due = every_steps is not None and call.total_step // every_steps > (call.total_step - num_new) // every_steps
@@ -181,28 +206,87 @@ class Session:
         if due and not (call.epoch_ends_now and (call.is_last_epoch or self._is_due(call.record.epoch))):
             self._save_call(call, Phase.STEP)
 
-    def _at_epoch_end(self, call: Call) -> None:
-        if self._is_due(call.record.epochs[-1]):
-            self._save_call(call, Phase.EPOCH_END)
+    def in_validation(self, call: Call) -> None:
+        """After a batch of a validation."""
+        if self._stop.is_set():
+            self._save_and_stop(call)
+
+    def at_epoch_end(self, call: Call) -> None:
+        """After an epoch that is not the last one of its call."""
+        due = self._is_due(call.record.epochs[-1])
+        if due or self._spec.num_workers > 1:
+            self._save_call(call, Phase.EPOCH_END, upload=due)
 
     def _is_due(self, epoch: int) -> bool:
         """Whether the end of an epoch (from 0) is to be saved."""
         return (epoch + 1) % self._spec.every_epochs == 0
 
-    def _save_call(self, call: Call, phase: Phase) -> None:
-        if not self._spec.saves:
+    def _save_call(self, call: Call, phase: Phase, *, upload: bool = True) -> None:
+        if not self._spec.saves and self._spec.num_workers == 1:
             return
         tensors = call.capture()
         if tensors is not None:
-            self._save(tensors, call.record, phase)
+            self._keep(self._snapshot(tensors, call.record, phase), upload=upload)
 
-    def _save(self, tensors: dict[str, Any], record: CallRecord, phase: Phase) -> None:
-        if not self._spec.saves:
-            return
+    def _snapshot(self, tensors: dict[str, Any], record: CallRecord, phase: Phase) -> Snapshot:
         own = checkpoint_id(record.total_step, phase, self._spec.revision)
-        keep = {call.checkpoint for call in self._record.finished if call.checkpoint not in (None, own)}
-        position = {"call": record.call, "epoch": record.epoch, "step": record.step, "phase": phase.value}
-        self._saver.save(
-            own, record.total_step, tensors, self._record.to_json(), position, sorted(str(id_) for id_ in keep)
+        keep = {str(call.checkpoint) for call in self._record.finished if call.checkpoint not in (None, own)}
+        position = {
+            "call": record.call,
+            "epoch": record.epoch,
+            "step": record.step + record.partial,
+            "phase": phase.value,
+        }
+        text = json.dumps(self._record.to_json())
+        outputs = self._outputs.pack(self._call.callbacks if self._call is not None else [])
+        return Snapshot(
+            record.total_step, phase, self._spec.revision, tensors, text, position, tuple(sorted(keep)), outputs
         )
-        self._saved_at = time.monotonic()
+
+    def _keep(self, snapshot: Snapshot, *, upload: bool = True) -> None:
+        """Holds a snapshot in memory for the case that a peer is lost; the first worker has it uploaded."""
+        if self._spec.num_workers > 1:
+            kept = [snapshot] + [old for old in self._held if old.phase is Phase.CALL_END]
+            self._held = kept[: 1 if snapshot.phase is Phase.CALL_END else 2]
+        if self._spec.saves and upload:
+            self._saver.save(snapshot)
+            self._saved_at = time.monotonic()
+
+    def request_stop(self) -> None:
+        """The worker is about to be taken away: stops at the next boundary. From any thread.
+
+        Outside of a `fit` all that counts is saved.
+        """
+        self._stop.set()
+        if not self._inside or not self._spec.can_save:
+            self._end_preempted()
+
+    def _save_and_stop(self, call: Call) -> NoReturn:
+        tensors = call.capture()
+        if tensors is not None:
+            snapshot = self._snapshot(tensors, call.record, Phase.STEP)
+            log.info("told to stop: saves step %d and ends", snapshot.step)
+            self._saver.save(snapshot)
+        self._end_preempted()
+
+    def _end_preempted(self) -> NoReturn:
+        self._saver.wait()
+        sys.stdout.flush()
+        os._exit(ExitCode.PREEMPTED)
+
+    def rescue(self) -> None:
+        """A peer was lost: writes down what this worker holds, the last whole step where that is known."""
+        if self._rescued or self._spec.num_workers == 1:
+            return
+        self._rescued = True
+        with contextlib.suppress(ValueError):  # not in the main thread, where it cannot arrive
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        started, held = time.monotonic(), list(self._held)
+        found = self._call.rescue() if self._call is not None else None
+        if found is not None:
+            tensors, phase = found
+            assert self._call is not None
+            held.insert(0, self._snapshot(tensors, self._call.record, phase))
+        if held:
+            self._saver.hold(held)
+            log.info("holds step %d for the next ring, written in %.2f s", held[0].step, time.monotonic() - started)

@@ -53,6 +53,12 @@ def snapshot(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     return {name: local_value(variable) for name, variable in named(model).items()}
 
 
+def metrics(model: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """A copy of what the metrics have counted so far, which a validation begins anew."""
+    ours = {id(variable) for variable in model.metrics_variables}
+    return {name: local_value(variable) for name, variable in named(model).items() if id(variable) in ours}
+
+
 def optimized(model: Any) -> list[list[str] | None]:
     """For each optimizer, the names of the variables that it trains, in its order; None where it is not built."""
     names = {id(variable): name for name, variable in named(model).items()}

@@ -1,0 +1,129 @@
+"""What a ring goes on from: the newest of what workers hold and of what is stored, whole or not at all."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import pytest
+from tests.trainer.stores import save
+
+from kerasjob_api.wire import CheckpointConfig, Member, ProgramConfig, Ring, WorkerConfig
+from kerasjob_trainer import restore
+from kerasjob_trainer.checkpoints import Checkpoints, Phase, checkpoint_id, file_record
+from kerasjob_trainer.held import Held, Shelf
+from kerasjob_trainer.run import Run
+from kerasjob_trainer.server import serve
+from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.status import Status
+from kerasjob_trainer.store.directory import DirectoryStore
+
+
+def held(folder, step, revision, keep=()) -> Held:
+    id_ = checkpoint_id(step, Phase.STEP, revision)
+    directory = folder / id_
+    directory.mkdir(parents=True)
+    (directory / "state.safetensors").write_text(f"held {step}")
+    (directory / "session.json").write_text(json.dumps({"step": step}))
+    files = tuple(file_record(path) for path in sorted(directory.iterdir()))
+    return Held(id_, revision, step, {"phase": "step"}, tuple(keep), files, None, directory)
+
+
+class PeerApi:
+    """The part of an agent that other workers ask."""
+
+    def __init__(self, shelf):
+        self.shelf = shelf
+
+    def held(self, revision):
+        return self.shelf.all()
+
+    def held_file(self, id_, name):
+        return self.shelf.file(id_, name)
+
+
+@pytest.fixture
+def world(tmp_path):
+    """The leader's side of a ring of two, whose other member is a real HTTP server."""
+    peer = Shelf()
+    server = serve("127.0.0.1", 0, "token", PeerApi(peer))
+    members = (Member(0, 0, "127.0.0.1", 1, 2), Member(1, 0, "127.0.0.1", server.server_address[1], 3))
+    program = ProgramConfig(script="train.py")
+    config = WorkerConfig("default", "job", "uid", 2, 1, program, checkpoint=CheckpointConfig(str(tmp_path / "store")))
+    settings = Settings(config, 0, 0, "", 0, tmp_path / "leader", "token", tmp_path, tmp_path, tmp_path)
+    checkpoints = Checkpoints(DirectoryStore(tmp_path / "store" / settings.config.uid), settings.config.uid, 3)
+    own, status = Shelf(), Status(0, 0)
+
+    def decide(revision=5):
+        run = Run(Ring(settings.config.uid, revision, members), 0)
+        return restore.prepare(run, settings, status, own)
+
+    yield SimpleNamespace(peer=peer, own=own, checkpoints=checkpoints, decide=decide, settings=settings, at=tmp_path)
+    server.shutdown()
+    server.server_close()
+
+
+def restored(world, point, name="state.safetensors", revision=5):
+    return (world.settings.restored / f"r{revision}" / point.checkpoint / name).read_text()
+
+
+def test_nothing_anywhere_is_a_start_from_the_beginning(world):
+    assert world.decide() == restore.RestorePoint(None)
+
+
+def test_a_step_that_a_peer_holds_is_newer_than_the_store(world):
+    save(world.checkpoints, world.at / "s", 6, 4)
+    world.peer.put([held(world.at / "peer", 9, 4)])
+    point = world.decide()
+    assert point == restore.RestorePoint("000000000009.0-r4", 1)
+    assert restored(world, point) == "held 9"
+
+
+def test_of_two_the_step_ahead_counts(world):
+    world.own.put([held(world.at / "own", 8, 4)])
+    world.peer.put([held(world.at / "peer", 9, 4)])
+    assert world.decide().rank == 1
+
+
+def test_what_is_held_of_an_old_ring_is_older_than_what_a_later_one_has_stored(world):
+    world.own.put([held(world.at / "own", 9, 3)])
+    save(world.checkpoints, world.at / "s", 8, 4)
+    assert world.decide() == restore.RestorePoint(checkpoint_id(8, Phase.EPOCH_END, 4))
+
+
+def test_what_does_not_verify_is_passed_over_for_the_next(world):
+    torn = held(world.at / "peer", 9, 4)
+    world.peer.put([torn])
+    (torn.directory / "state.safetensors").write_text("torn 9")
+    world.own.put([held(world.at / "own", 8, 4)])
+    point = world.decide()
+    assert (point, restored(world, point)) == (restore.RestorePoint("000000000008.0-r4", 0), "held 8")
+
+
+def test_what_it_needs_comes_from_the_store_and_without_it_there_is_nothing(world):
+    end = save(world.checkpoints, world.at / "s", 4, 4).id
+    world.peer.put([held(world.at / "peer", 9, 4, keep=[end])])
+    point = world.decide()
+    assert point.rank == 1
+    assert (world.settings.restored / "r5" / end / "state.safetensors").exists()
+    world.peer.put([held(world.at / "peer2", 10, 4, keep=[end, "000000000005.2-r4"])])
+    assert world.decide().checkpoint == end  # whatever else is lost, what goes on is whole
+
+
+def test_a_store_that_is_down_does_not_keep_what_is_held(world):
+    world.own.put([held(world.at / "own", 9, 4)])
+    broken = dataclasses.replace(
+        world.settings, config=dataclasses.replace(world.settings.config, checkpoint=CheckpointConfig("s3://b/c"))
+    )
+    run = Run(Ring(broken.config.uid, 5, (Member(0, 0, "127.0.0.1", 1, 2),)), 0)
+    assert restore.prepare(run, broken, Status(0, 0), world.own).rank == 0
+
+
+def test_a_shelf_lets_go_of_what_is_replaced(tmp_path):
+    shelf = Shelf()
+    first, second = held(tmp_path, 8, 4), held(tmp_path, 9, 5)
+    shelf.put([first])
+    shelf.put([second])
+    assert not first.directory.exists()
+    assert shelf.file(second.id, "state.safetensors") == second.directory / "state.safetensors"
+    assert shelf.file(second.id, "../session.json") is None
+    assert shelf.file(first.id, "state.safetensors") is None

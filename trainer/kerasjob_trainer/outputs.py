@@ -1,0 +1,74 @@
+"""Files that a program makes in its working directory are part of its state: logs of callbacks, best models, exports.
+
+They go into each checkpoint as an archive, and are put back, as they were then, before the program goes on; what was
+written since is taken away. What was staged, links, and other file systems (mounted volumes) are left alone.
+Used by the agent, which puts them back, and the session, which packs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from kerasjob_trainer.log import log
+
+ARCHIVE = "outputs.tar"
+# Of one checkpoint; what is larger is left out, the largest first.
+MAX_BYTES = 2 * 1024**3
+
+_NO_OUTPUT = ("__pycache__",)
+
+
+def remember_staged(program_dir: Path, record: Path) -> None:
+    """Notes what is there before the program has run."""
+    record.write_text(json.dumps(sorted(_names(program_dir))))
+
+
+def made(program_dir: Path, record: Path) -> dict[str, Path]:
+    """Files that the program has made, by their path in its directory."""
+    staged = set(json.loads(record.read_text())) if record.exists() else set(_names(program_dir))
+    return {name: program_dir / name for name in _names(program_dir) if name not in staged}
+
+
+def pack(program_dir: Path, record: Path, archive: Path) -> bool:
+    """Writes the archive of what the program has made; False where that is nothing."""
+    files = {name: path.stat().st_size for name, path in made(program_dir, record).items()}
+    left_out = []
+    while sum(files.values()) > MAX_BYTES:
+        left_out.append(max(files, key=lambda name: files[name]))
+        del files[left_out[-1]]
+    if left_out:
+        log.warning("not part of the checkpoint, for they are too large: %s", ", ".join(left_out))
+    if not files:
+        return False
+    with tarfile.open(archive, "w") as tar:
+        for name in sorted(files):
+            tar.add(program_dir / name, name, recursive=False)
+    return True
+
+
+def put_back(program_dir: Path, record: Path, archive: Path | None) -> None:
+    """Has the directory as it was when the archive was packed; as it was staged, without one."""
+    for path in made(program_dir, record).values():
+        path.unlink()
+    if archive is not None and archive.exists():
+        with tarfile.open(archive) as tar:
+            tar.extractall(program_dir, filter="data")
+
+
+def _names(program_dir: Path) -> Iterator[str]:
+    device = program_dir.stat().st_dev
+    for folder, folders, files in os.walk(program_dir):
+        here = Path(folder)
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _NO_OUTPUT and not (here / name).is_symlink() and (here / name).stat().st_dev == device
+        ]
+        for name in files:
+            path = here / name
+            if path.is_file() and not path.is_symlink():
+                yield str(path.relative_to(program_dir))
