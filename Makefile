@@ -57,5 +57,5 @@ benchmark-trainer: $(STAMP) ## steps, input, all-reduce and start, side by side 
 	@for part in step_speed input_scaling all_reduce start; do \
 	  CUDA_VISIBLE_DEVICES=-1 TF_CPP_MIN_LOG_LEVEL=3 $(PY) benchmarks/$$part.py || exit 1; done
 
-soak: $(STAMP) ## the simulation for longer, and every example by the real command
-	@HYPOTHESIS_PROFILE=soak $(PYTEST) tests/simulation tests/soak
+soak: $(STAMP) ## the simulation for longer, every example by the real command, the whole kill matrix (about 2 hours)
+	@HYPOTHESIS_PROFILE=soak KERASJOB_WHOLE_MATRIX=1 $(PYTEST) tests/simulation tests/soak tests/recovery
