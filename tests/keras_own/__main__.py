@@ -91,7 +91,7 @@ def outcomes(file, names, shape, folder):
             pytest.main([*OPTIONS, "--rootdir", ".", *where], plugins=[Recorder(Path("outcomes"))])
             return {}
 
-        harness.DEADLINE_SECONDS = SECONDS_PER_TEST + 2.0 * len(remaining)
+        harness.DEADLINE_SECONDS = SECONDS_PER_TEST + 8.0 * len(remaining)
         words = ""
         try:
             run(row, shape, folder)

@@ -30,7 +30,7 @@ def spec(folder: Path, num_workers: int = 1) -> RunSpec:
     return RunSpec(
         job="job", slot=1, rank=0, revision=1, hosts=("h:1",) * num_workers, seed=1,
         program=ProgramConfig(script="train.py"), program_dir=str(folder), staged="",
-        keras_home="", snapshots="", held="", restored="",
+        keras_home="", snapshots="", held="", temporary="", restored="",
     )  # fmt: skip
 
 

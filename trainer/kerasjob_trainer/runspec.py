@@ -29,6 +29,7 @@ class RunSpec:
     keras_home: str
     snapshots: str
     held: str  # where it writes what it still has when a peer is lost
+    temporary: str  # TMPDIR
     restored: str  # holds a directory per checkpoint that was brought here
     every_epochs: int = 1
     every_steps: int | None = None
@@ -76,6 +77,7 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         keras_home=str(settings.keras_home),
         snapshots=str(settings.snapshots),
         held=str(settings.held / f"r{ring.revision}"),
+        temporary=str(settings.temporary),
         restored=str(restored_dir(settings, ring.revision)),
         every_epochs=config.checkpoint.every_epochs if config.checkpoint is not None else 1,
         every_steps=config.checkpoint.every_steps if config.checkpoint is not None else None,

@@ -59,6 +59,11 @@ class Settings:
         return self.work / "held"
 
     @property
+    def temporary(self) -> Path:
+        """`TMPDIR` of trainers: one that is killed leaves files there, which the agent takes away."""
+        return self.work / "tmp"
+
+    @property
     def restored(self) -> Path:
         """Where the agent puts checkpoints for the trainer to restore."""
         return self.work / "restored"

@@ -190,6 +190,7 @@ class Supervisor:
         # What is held is newer than what waits for the store.
         if self._uploads.drain(UPLOAD_SECONDS if self._shelf.all() else None):
             shutil.rmtree(self._settings.snapshots, ignore_errors=True)  # what a killed trainer left half written
+        shutil.rmtree(self._settings.temporary, ignore_errors=True)
         for archives in self._settings.held.glob("outputs-*"):
             shutil.rmtree(archives, ignore_errors=True)  # of trainers that have ended
         try:

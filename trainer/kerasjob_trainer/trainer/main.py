@@ -11,6 +11,7 @@ import runpy
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from kerasjob_trainer.trainer.strategy import barrier, enter_scope, make_strateg
 def run(spec: RunSpec, agent: socket.socket) -> int:
     """Runs the program; answers the exit code. The caller ends the process with it."""
     logs.setup(spec.job, spec.slot, "trainer", spec.revision)
+    Path(spec.temporary).mkdir(exist_ok=True)
+    os.environ["TMPDIR"], tempfile.tempdir = spec.temporary, None
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     control = Control(agent)
