@@ -16,7 +16,7 @@ from typing import Any
 
 from kerasjob_api.constants import AGENT_PROTOCOL, Reason, WorkerState
 from kerasjob_api.exit_codes import ExitCode
-from kerasjob_api.wire import FailureRecord, Ring, WorkerReport
+from kerasjob_api.wire import FailureRecord, Problem, Ring, WorkerReport
 from kerasjob_trainer import log as logs
 from kerasjob_trainer import outputs, restore
 from kerasjob_trainer.checkpoints import open_checkpoints
@@ -195,15 +195,27 @@ class Supervisor:
             shutil.rmtree(archives, ignore_errors=True)  # of trainers that have ended
         try:
             point = restore.prepare(run, self._settings, self._status, self._shelf)
+            archive = None if point.checkpoint is None else self._restored(run, point.checkpoint) / outputs.ARCHIVE
+            outputs.put_back(self._settings.program_dir, self._settings.staged, archive)
         except restore.Cancelled:
+            return
+        except Exception as error:
+            log.exception("a fault in the agent's restoring")
+            self._loop.post(self._cannot_restore, run, str(error))
             return
         if point.rank == run.rank and self._config.checkpoint is not None:
             for held in reversed(self._shelf.all()):
                 self._uploads.add(held.saved(restore.copy_for_upload(held, self._settings.snapshots)))
-        archive = None if point.checkpoint is None else self._restored(run, point.checkpoint) / outputs.ARCHIVE
-        outputs.put_back(self._settings.program_dir, self._settings.staged, archive)
         self._restore_points[run.ring.revision] = point
         self._loop.post(self._fork, run, point.checkpoint)
+
+    def _cannot_restore(self, run: Run, words: str) -> None:
+        """The next ring tries again."""
+        if run is not self._run or run.cancelled.is_set():
+            return
+        run.cancelled.set()
+        self._run = None
+        self._status.move(WorkerState.LOST, trainer_exit=never_forked(run, Problem(Reason.STORAGE_ERROR, words)))
 
     def _restored(self, run: Run, checkpoint: str) -> Path:
         return restored_dir(self._settings, run.ring.revision) / checkpoint
