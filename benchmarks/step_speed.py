@@ -116,7 +116,7 @@ def job_seconds(name, steps):
 
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    spec = RunSpec("job", 0, 0, 1, ("127.0.0.1:1",), 7, ProgramConfig(), str(Path.cwd()), "", "", "")
+    spec = RunSpec("job", 0, 0, 1, ("127.0.0.1:1",), 7, ProgramConfig(), str(Path.cwd()), *[""] * 6)
     Session(spec, Control(ours)).install()
     return fit_seconds(name, steps)
 
