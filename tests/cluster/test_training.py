@@ -68,7 +68,8 @@ def assert_checkpoints_are_kept(example: dict, job: dict):
     assert kept <= len(manifests) <= kept + len(newest["keep"])
     present = set(cluster.keys(prefix))
     checkpoint = max(manifests).rsplit("/", 1)[1].removesuffix(".json")
-    assert {f"{prefix}checkpoints/{checkpoint}/{file['name']}" for file in newest["files"]} <= present
+    files = {f"{file['sha256'][:16]}-{file['name']}" for file in newest["files"]}
+    assert {f"{prefix}checkpoints/{checkpoint}/{file}" for file in files} <= present
     assert job["status"]["checkpoint"]["step"] == newest["step"]
 
 

@@ -16,7 +16,8 @@ def result(job: Job) -> dict:
     """Histories, evaluations, what the callbacks have seen, all variables, all files that the program has made."""
     done = json.loads((job.store / "done.json").read_text())
     newest = max((job.store / "manifests").iterdir(), key=lambda path: _order(path.stem))
-    state = load_file(job.store / "checkpoints" / newest.stem / "state.safetensors")
+    (path,) = (job.store / "checkpoints" / newest.stem).glob("*-state.safetensors")
+    state = load_file(path)
     leader = job.live[0]
     program = leader.folder / "work" / "program"
     made = [path for path in program.rglob("*") if path.suffix in (".csv", ".h5", ".keras")]

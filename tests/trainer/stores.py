@@ -38,13 +38,20 @@ def checkpoint_id(step: int, revision: int) -> str:
     return id_of(step, Phase.EPOCH_END, revision)
 
 
-def save(checkpoints: Checkpoints, folder, step: int, revision: int, keep=(), parent=None, content="tensors"):
+def save(
+    checkpoints: Checkpoints, folder, step: int, revision: int, keep=(), parent=None, content="tensors", session="{}"
+):
     directory = folder / f"snapshot-{step}-{revision}"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "state.safetensors").write_bytes(f"{content} {step}".encode())
-    (directory / "session.json").write_text("{}")
+    (directory / "session.json").write_text(session)
     position = {"call": 0, "epoch": step, "step": 0, "phase": "epochEnd"}
     return checkpoints.commit(Saved(directory, revision, step, parent, position, tuple(keep)))
+
+
+def key_of(store, id_: str, name: str) -> str:
+    (key,) = [entry.key for entry in store.entries(f"checkpoints/{id_}/") if entry.key.endswith(f"-{name}")]
+    return key
 
 
 def ids(checkpoints: Checkpoints) -> list[str]:
@@ -60,10 +67,10 @@ def checkpoints_do_what_they_say(store, folder) -> None:
     save(checkpoints, folder, 2, 1, keep=[end_of_first_call])
     save(checkpoints, folder, 3, 1, keep=[end_of_first_call])
     assert save(checkpoints, folder, 3, 1, content="others") is None  # another writer of the same id: the first stands
-    # Several workers of a ring that is told to stop save the same.
-    save(checkpoints, folder, 4, 1, keep=[end_of_first_call])
-    assert save(checkpoints, folder, 4, 1, keep=[end_of_first_call]).id == checkpoint_id(4, 1)
-    store.delete([f"manifests/{checkpoint_id(4, 1)}.json"])
+    # Several workers of a ring that is told to stop have the same state to save: what the first one has written stays.
+    assert save(checkpoints, folder, 3, 1, session='{"by": "another worker"}').id == checkpoint_id(3, 1)
+    assert checkpoints.newest_whole(folder / "first").id == checkpoint_id(3, 1)
+    assert (folder / "first" / checkpoint_id(3, 1) / "session.json").read_text() == "{}"
     save(checkpoints, folder, 2, 2, keep=[end_of_first_call], parent=end_of_first_call)
     assert ids(checkpoints) == [checkpoint_id(2, 2), checkpoint_id(3, 1), checkpoint_id(2, 1), end_of_first_call]
 
@@ -91,10 +98,10 @@ def checkpoints_do_what_they_say(store, folder) -> None:
 
     # Damage: another content, a part that is missing, half a manifest. Each is passed over for the one before.
     (folder / "damage").write_text("tensors 7")
-    store.put_file(f"checkpoints/{checkpoint_id(6, 2)}/state.safetensors", folder / "damage")
+    store.put_file(key_of(store, checkpoint_id(6, 2), "state.safetensors"), folder / "damage")
     assert checkpoints.newest_whole(folder / "r1").id == checkpoint_id(5, 2)
     save(checkpoints, folder, 7, 3)
-    store.delete([f"checkpoints/{checkpoint_id(7, 3)}/session.json"])
+    store.delete([key_of(store, checkpoint_id(7, 3), "session.json")])
     assert checkpoints.newest_whole(folder / "r2").id == checkpoint_id(5, 2)
     store.put_if_absent(f"manifests/{checkpoint_id(8, 3)}.json", b'{"step": ')
     assert checkpoints.newest_whole(folder / "r3").id == checkpoint_id(5, 2)

@@ -33,7 +33,8 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path, caplog):
     checkpoints = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", 3)
     save(checkpoints, tmp_path, 1, 1)
     save(checkpoints, tmp_path, 2, 1)
-    (tmp_path / "store/checkpoints/000000000002.1-r1/state.safetensors").write_text("tensors 3")
+    (path,) = (tmp_path / "store/checkpoints/000000000002.1-r1").glob("*-state.safetensors")
+    path.write_text("tensors 3")
     logger = logging.getLogger("kerasjob")
     logger.addHandler(caplog.handler)
     try:

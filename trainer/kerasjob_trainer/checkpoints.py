@@ -131,10 +131,13 @@ class Checkpoints:
         """Uploads the files, then the manifest. None where another writer has committed something else by the
         same id."""
         id_ = checkpoint_id(saved.step, Phase(saved.position["phase"]), saved.revision)
-        files = []
-        for path in sorted(saved.directory.iterdir()):
-            self.store.put_file(f"checkpoints/{id_}/{path.name}", path)
-            files.append(file_record(path))
+        paths = sorted(saved.directory.iterdir())
+        files = [file_record(path) for path in paths]
+        # Several workers may have the same step to save: what one has committed is never written to by another.
+        if (content := self.store.get(f"manifests/{id_}.json")) is not None:
+            return _same(id_, content, files)
+        for path, file in zip(paths, files, strict=True):
+            self.store.put_file(_key(id_, file), path)
         data = {
             "version": 1,
             "job": self.job,
@@ -147,11 +150,7 @@ class Checkpoints:
             "keep": list(saved.keep),
         }
         if not self.store.put_if_absent(f"manifests/{id_}.json", json.dumps(data, indent=1).encode()):
-            there = self._manifest(id_)
-            if _state_of(there.files) == _state_of(files):
-                return there  # several workers had the same step to save
-            log.error("checkpoint %s is committed already, by another writer; ours is given up", id_)
-            return None
+            return _same(id_, self.store.get(f"manifests/{id_}.json"), files)
         return Manifest(id_, saved.revision, saved.step, data)
 
     def thin_out(self, revision: int) -> list[str]:
@@ -202,7 +201,7 @@ class Checkpoints:
     def _fetch_files(self, manifest: Manifest, target: Path) -> None:
         for file in manifest.files:
             path = target / manifest.id / file["name"]
-            if not self.store.get_file(f"checkpoints/{manifest.id}/{file['name']}", path):
+            if not self.store.get_file(_key(manifest.id, file), path):
                 raise _Damaged(f"{manifest.id}/{file['name']} is missing")
             if not is_whole(path, file):
                 path.unlink()
@@ -242,8 +241,26 @@ class _Damaged(StoreError):
     """A checkpoint does not verify."""
 
 
-def _state_of(files: list[dict[str, Any]]) -> list[str]:
-    return [file["sha256"] for file in files if file["name"] == FILES[0]]
+def _key(id_: str, file: dict[str, Any]) -> str:
+    """Where a file of a checkpoint lies: another content has another place."""
+    return f"checkpoints/{id_}/{file['sha256'][:16]}-{file['name']}"
+
+
+def _same(id_: str, content: bytes | None, files: list[dict[str, Any]]) -> Manifest | None:
+    """What is committed by this id, where it is the state that was to be; None, with a word in the log, where not."""
+
+    def state(all_files: list[dict[str, Any]]) -> list[str]:
+        return [file["sha256"] for file in all_files if file["name"] == FILES[0]]
+
+    try:
+        committed = _parse(id_, content)
+    except _Damaged as error:
+        log.error("%s; what was to be saved by this id is given up", error)
+        return None
+    if state(committed.files) == state(files):
+        return committed
+    log.error("checkpoint %s is committed already, with another state; ours is given up", id_)
+    return None
 
 
 def _parse(id_: str, content: bytes | None) -> Manifest:
