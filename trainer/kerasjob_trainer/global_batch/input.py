@@ -83,12 +83,12 @@ def slice_rows(batch: Any, start: Any, stop: Any) -> Any:
             begin = tf.pad(tf.reshape(start, [1]), [[0, tf.size(leaf.dense_shape) - 1]])
             sliced = tf.sparse.slice(leaf, begin, size)
             # A layer is built from the static shape, which a slice forgets.
-            known = [
-                size if size is not None else sliced.dense_shape[axis] for axis, size in enumerate(leaf.shape[1:], 1)
+            dynamic = tf.unstack(sliced.dense_shape, len(leaf.shape))
+            shape = [dynamic[0]] + [
+                one if static is None else tf.constant(static, tf.int64)
+                for one, static in zip(dynamic[1:], leaf.shape[1:], strict=True)
             ]
-            return tf.SparseTensor(
-                sliced.indices, sliced.values, tf.stack([sliced.dense_shape[0], *(tf.cast(n, tf.int64) for n in known)])
-            )
+            return tf.SparseTensor(sliced.indices, sliced.values, tf.stack(shape))
         if isinstance(leaf, tf.RaggedTensor) or _has_rows(leaf):
             return leaf[start:stop]
         return leaf

@@ -10,7 +10,7 @@ Used by the repair of Keras's train function; asked by the session after a peer 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -25,7 +25,7 @@ _COLLECTIVES = ("CollectiveReduce", "CollectiveGather", "CollectiveBcast", "Coll
 
 
 class WholeSteps:
-    """Of one train function, whatever it is traced for. `trace` it in each graph of a step: `begin`, then `end`."""
+    """Of one train function, whatever it is traced for: in each graph of a step `begin`, then the step, then `end`."""
 
     def __init__(self, known: list[Any]) -> None:
         """known: variables that will be written early. What is not among them is found when a step is traced, which is
@@ -57,8 +57,9 @@ class WholeSteps:
         if tf.executing_eagerly():  # what runs at once cannot be made to wait: nothing is proven
             return
         graph = tf.compat.v1.get_default_graph()
-        operations = [op for op in graph.get_operations() if op not in set(begun)]
-        collectives = [op for op in operations if _has_collective(op)]
+        ours = set(begun)
+        operations = [op for op in graph.get_operations() if op not in ours]
+        collectives = [op for op in operations if _has(op, _COLLECTIVES)]
         waiting, early = _sort(graph, operations, collectives)
         handles = _outside(graph, early)
         missing = [handle for handle in handles if id(handle) not in self._copies]
@@ -172,11 +173,9 @@ def _add_ancestors(found: set[Any], operations: list[Any]) -> None:
 def _written(op: Any) -> list[Any]:
     """Handles of the variables that an operation may write."""
     handles = [tensor for tensor in op.inputs if tensor.dtype == tf.resource and _is_variable(tensor)]
-    if op.type.startswith(_WRITES):
-        return handles
-    if not handles or not _calls(op.node_def, lambda node: node.op.startswith(_WRITES)):
+    if not handles or not _has(op, _WRITES):
         return []
-    read_only = op.node_def.attr["_read_only_resource_inputs"].list.i
+    read_only = op.node_def.attr["_read_only_resource_inputs"].list.i  # of a function, branch or loop
     names = {op.inputs[index].name for index in read_only}
     return [handle for handle in handles if handle.name not in names]
 
@@ -186,23 +185,21 @@ def _is_variable(handle: Any) -> bool:
     return bool(get_resource_handle_data(handle).is_set)
 
 
-def _has_collective(op: Any) -> bool:
-    return _is_collective(op.node_def) or _calls(op.node_def, _is_collective)
+def _has(op: Any, kinds: tuple[str, ...]) -> bool:
+    """Whether an operation, or one in a function, branch or loop that it calls, is of a kind."""
+    return any(kind.startswith(kinds) for kind in _kinds(op.node_def))
 
 
-def _is_collective(node: Any) -> bool:
-    return bool(node.op.startswith(_COLLECTIVES))
+def _kinds(node: Any) -> frozenset[str]:
+    called = [f.name for value in node.attr.values() for f in [value.func, *value.list.func] if f.name]
+    return frozenset([node.op]).union(*map(_kinds_inside, called))
 
 
-def _calls(node: Any, what: Callable[[Any], bool]) -> bool:
-    """Whether a function, branch or loop that a node calls, or one that is called there, has such a node."""
-    for attribute in node.attr.values():
-        for function in [attribute.func, *attribute.list.func]:
-            if function.name:
-                inside = context.context().get_function_def(function.name).node_def
-                if any(what(inner) or _calls(inner, what) for inner in inside):
-                    return True
-    return False
+@functools.cache
+def _kinds_inside(function: str) -> frozenset[str]:
+    """Kinds of all operations of a function, which never changes once it has its name."""
+    nodes = context.context().get_function_def(function).node_def
+    return frozenset[str]().union(*map(_kinds, nodes))
 
 
 def _outside(graph: Any, operations: list[Any]) -> list[Any]:

@@ -86,6 +86,7 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
         _, _, logs = tf.while_loop(
             lambda _, data, __: data.has_value(), body, (one, read(one), logs), parallel_iterations=1
         )
+        limit.assign(num_steps)
         return logs
 
     if not model.run_eagerly:
@@ -117,20 +118,13 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
             if untried and isinstance(iterator.element_spec, RowBatch):
                 untried = False
                 return first(iterator)
-            logs = traced(many_steps, iterator)
-            if fewer:
-                limit.assign(num_steps)
-                fewer.clear()
-            return logs
+            return traced(many_steps, iterator)
         for _, batch in zip(range(num_steps), iterator, strict=False):
             logs = traced(one_step, input.split(_tensors(batch), strategy))
         return logs
 
-    fewer: list[int] = []
-
     def run_fewer(number: int) -> None:
         """The next execution has so many steps less: they were done before this trainer began."""
-        fewer.append(number)
         limit.assign(num_steps - number)
 
     run.whole_steps, run.run_fewer = whole, run_fewer  # type: ignore[attr-defined]

@@ -19,7 +19,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasjob_trainer.checkpoints import Phase
 from kerasjob_trainer.global_batch.specs import symbolic_batch
 from kerasjob_trainer.log import log
 from kerasjob_trainer.trainer.session import callback_state, drift, iterators, randomness, variables
@@ -133,7 +132,7 @@ class Call:
             done = record.step
         else:
             record.begun, record.random_epoch = True, randomness.capture()
-        began, before = time.monotonic(), randomness.of_host(randomness.capture())
+        began, before = time.monotonic(), randomness.of_host()
         for begin, end, source in steps:
             if begin < done:
                 try:
@@ -181,7 +180,7 @@ class Call:
         if self._resumes is None:
             return
         record = self.record
-        moved = self._host_moved or randomness.of_host(randomness.capture()) != before
+        moved = self._host_moved or randomness.of_host() != before
         self._restore(host=not moved)
         self._resumes, self._logs = None, record.logs
         self._callback.skipped(record.step)
@@ -240,7 +239,7 @@ class Call:
         tensors = self._capture(self._random if in_validation else None)
         return tensors | self._metrics_then if in_validation else tensors
 
-    def rescue(self) -> tuple[Tensors, Phase] | None:
+    def rescue(self) -> Tensors | None:
         """After a peer was lost: all tensors of the last whole step, with the record brought there; None where what
         this worker holds is not known to be that."""
         if self._resumes is not None or self._moment is Moment.BEGINNING:
@@ -249,8 +248,7 @@ class Call:
             self._step_is_done()  # it was lost while callbacks agreed on what follows
             self.record.stopped = bool(self.model.stop_training)
         if self._moment is not Moment.STEP:
-            tensors = self.capture()
-            return None if tensors is None else (tensors, Phase.STEP)
+            return self.capture()
         if self._whole_steps is None or not self._whole_steps.undo():
             return None
         partial = self._whole_steps.num_done - self._num_whole
@@ -258,7 +256,7 @@ class Call:
             return None
         self.record.partial = partial
         self.total_step += partial
-        return self._capture(self._random, self._callbacks_then), Phase.STEP
+        return self._capture(self._random, self._callbacks_then)
 
     def _capture(self, random: randomness.Mark | None, callbacks: callback_state.Mark | None = None) -> Tensors:
         record = self.record
@@ -276,9 +274,9 @@ def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, 
     Answers whether Python's or numpy's random state has moved: data that draws from it is where reading has brought it,
     which may be ahead, and so must be the state.
     """
-    started, before = time.monotonic(), randomness.of_host(randomness.capture())
+    started, before = time.monotonic(), randomness.of_host()
     iterators.skip(iterator, record.epochs, model, arguments)
-    moved = randomness.of_host(randomness.capture()) != before
+    moved = randomness.of_host() != before
     with _unbuilt_stay_so(model, record):
         model._symbolic_build(data_batch=symbolic_batch(iterator))
     variables.build_optimizers(model, record.trained)

@@ -44,9 +44,11 @@ def capture(at: Mark | None = None) -> dict[str, Any]:
     }
 
 
-def of_host(states: dict[str, Any]) -> tuple[Any, Any]:
-    """Python's and numpy's, from which generators of data draw."""
-    return states["python"], states["numpy"]
+def of_host() -> tuple[Any, ...]:
+    """Python's and numpy's states as of now, to be compared: from them generators of data draw."""
+    numpy_state: Any = np.random.get_state(legacy=True)
+    name, keys, *rest = numpy_state
+    return random.getstate(), name, keys.tobytes(), *rest
 
 
 def restore(states: dict[str, Any], *, host: bool = True) -> None:

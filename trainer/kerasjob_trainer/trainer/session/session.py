@@ -78,7 +78,7 @@ class Session:
             self._inside = True
             self._control.send("fit", inside=True)
             try:
-                return self._fit(fit, model, arguments)
+                history = self._fit(fit, model, arguments)
             except BaseException as error:
                 if lost_peer(error):
                     self.rescue()
@@ -86,6 +86,9 @@ class Session:
             finally:
                 self._inside, self._call = False, None
                 self._control.send("fit", inside=False)
+            if self._stop.is_set():  # asked for after the last boundary
+                self._end_preempted()
+            return history
 
         def session_evaluate(model: Any, *args: Any, **kwargs: Any) -> Any:
             if self._inside or "_use_cached_eval_dataset" in kwargs:
@@ -262,11 +265,14 @@ class Session:
             self._end_preempted()
 
     def _save_and_stop(self, call: Call) -> NoReturn:
-        tensors = call.capture()
-        if tensors is not None:
-            snapshot = self._snapshot(tensors, call.record, Phase.STEP)
-            log.info("told to stop: saves step %d and ends", snapshot.step)
-            self._saver.save(snapshot)
+        try:
+            tensors = call.capture()
+            if tensors is not None:
+                snapshot = self._snapshot(tensors, call.record, Phase.STEP)
+                log.info("told to stop: saves step %d and ends", snapshot.step)
+                self._saver.save(snapshot)
+        except Exception:  # it must end in any case, and not as if the program had failed
+            log.exception("told to stop, and this step cannot be saved")
         self._end_preempted()
 
     def _end_preempted(self) -> NoReturn:
@@ -282,11 +288,13 @@ class Session:
         with contextlib.suppress(ValueError):  # not in the main thread, where it cannot arrive
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         started, held = time.monotonic(), list(self._held)
-        found = self._call.rescue() if self._call is not None else None
-        if found is not None:
-            tensors, phase = found
-            assert self._call is not None
-            held.insert(0, self._snapshot(tensors, self._call.record, phase))
-        if held:
-            self._saver.hold(held)
-            log.info("holds step %d for the next ring, written in %.2f s", held[0].step, time.monotonic() - started)
+        try:
+            tensors = self._call.rescue() if self._call is not None else None
+            if self._call is not None and tensors is not None:
+                held.insert(0, self._snapshot(tensors, self._call.record, Phase.STEP))
+            if held:
+                self._saver.hold(held)
+                seconds = time.monotonic() - started
+                log.info("holds step %d for the next ring, written in %.2f s", held[0].step, seconds)
+        except Exception:  # a full disk, a device that is gone: the loss of the peer stays what has happened
+            log.exception("what this worker holds cannot be told")
