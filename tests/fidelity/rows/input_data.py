@@ -76,13 +76,22 @@ def ragged_predict(_):
     return {"values": predicted.values.numpy(), "lengths": predicted.row_lengths().numpy()}
 
 
-@feature("a length that is not known, three epochs")
-def unknown_length(_):
+def _fit_unknown_length(**options):
     model = dense(keras, keras.layers.Dropout(0.2))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **options)
     dataset = _slices().shuffle(29).filter(lambda x, y: x[0] > -1.0).batch(BATCH)
     history = model.fit(dataset, epochs=3, verbose=0, validation_data=dataset.take(2))
     return result(model, history)
+
+
+@feature("a length that is not known, three epochs")
+def unknown_length(_):
+    return _fit_unknown_length()
+
+
+@feature("a length that is not known, three steps per execution")
+def unknown_length_several_steps(_):
+    return _fit_unknown_length(steps_per_execution=3)
 
 
 @feature("a PyDataset")

@@ -5,20 +5,25 @@ where one fails, some variables are a step ahead of others. So the graph of a st
 write waits for all collectives of the step. What cannot wait, since a later collective depends on it (a GAN's first
 optimizer), is kept from before the step, and `undo` puts it back.
 
+Where data end, one process finds that out by calling its function once more, which fails for want of a batch, but has
+counted a step and drawn seeds by then: what does not depend on the batch. Here that waits too, so `data_ended` does it.
+
 Used by the repair of Keras's train function; asked by the session after a peer was lost.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context
+from tensorflow.python.eager.lift_to_graph import lift_to_graph
 from tensorflow.python.ops.handle_data_util import get_resource_handle_data
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
-from kerasjob_trainer.global_batch.step import TraceAgain
+from kerasjob_trainer.global_batch.step import TraceAgain, plain
 
 _WRITES = ("Assign", "ResourceApply", "ResourceSparseApply", "ResourceScatter", "RngSkip", "RngReadAndSkip")
 _COLLECTIVES = ("CollectiveReduce", "CollectiveGather", "CollectiveBcast", "CollectiveAllToAll", "NcclAllReduce")
@@ -27,15 +32,13 @@ _COLLECTIVES = ("CollectiveReduce", "CollectiveGather", "CollectiveBcast", "Coll
 class WholeSteps:
     """Of one train function, whatever it is traced for: in each graph of a step `begin`, then the step, then `end`."""
 
-    def __init__(self, known: list[Any]) -> None:
-        """known: variables that will be written early. What is not among them is found when a step is traced, which is
-        traced once more then."""
+    def __init__(self) -> None:
         # Steps that are done, and those whose early writes are kept: both only ever grow.
         self._done, self._kept = counter(0), counter(0)
         # By the id of a variable's handle: the handle and what was in it before the step.
         self._copies: dict[int, tuple[Any, ResourceVariable]] = {}
+        self._without_batch: Callable[[], Any] = lambda: None
         self.proven = False
-        self._keep([handle for variable in known for handle in _handles(variable)])
 
     @property
     def num_done(self) -> int:
@@ -60,11 +63,12 @@ class WholeSteps:
         ours = set(begun)
         operations = [op for op in graph.get_operations() if op not in ours]
         collectives = [op for op in operations if _has(op, _COLLECTIVES)]
-        waiting, early = _sort(graph, operations, collectives)
+        waiting, early = _sort(operations, collectives)
         handles = _outside(graph, early)
         missing = [handle for handle in handles if id(handle) not in self._copies]
         if missing:
             raise TraceAgain(lambda: self._keep(missing))
+        self._without_batch = _alone(graph, _independent(graph, operations))
         for op in waiting:
             op._add_control_inputs(collectives)
         for op in early:
@@ -72,6 +76,10 @@ class WholeSteps:
         with tf.control_dependencies([*collectives, *waiting]):
             self._done.assign_add(1)
         self.proven = True
+
+    def data_ended(self) -> None:
+        """The function was called for a batch that was not there: writes what one process has written by then."""
+        self._without_batch()
 
     def undo(self) -> bool:
         """After a failure: puts back what a step that is not done has written. False where nothing is proven."""
@@ -94,23 +102,15 @@ def counter(value: int) -> ResourceVariable:
         return ResourceVariable(value, dtype=tf.int64, trainable=False)
 
 
-def _handles(variable: Any) -> list[Any]:
-    """Of a variable's copies on this worker's devices."""
-    value = getattr(variable, "_value", variable)
-    return [one.handle for one in tf.distribute.get_strategy().experimental_local_results(value)]
-
-
 def _read(handle: Any, dtype: Any) -> Any:
     return tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
 
 
-def _sort(graph: Any, operations: list[Any], collectives: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Writes that can wait for all collectives, and those that cannot, since
+def _sort(operations: list[Any], collectives: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Writes that can wait for all collectives, and those that cannot, since a collective depends on them.
 
-    * a collective depends on them: it depends on what it is computed from, and on a write to a variable that is read
-      for it afterwards; such a write depends on others in turn; or
-    * they do not depend on the batch (the count of steps, seeds): where data ends, they are written once more, for the
-      function is called once more. One process does so, and what follows would not be the same without it.
+    It depends on what it is computed from, and on a write to a variable that is read for it afterwards; such a write
+    depends on others in turn.
     """
     writes = [(number, op, {tensor.name for tensor in _written(op)}) for number, op in enumerate(operations)]
     writes = [(number, op, names) for number, op, names in writes if names]
@@ -121,18 +121,13 @@ def _sort(graph: Any, operations: list[Any], collectives: list[Any]) -> tuple[li
                 users[tensor.name].append((number, op))
     needed = set(collectives)
     _add_ancestors(needed, collectives)
-    of_batch = _of_batch(graph, operations, {op: names for _, op, names in writes})
     early: list[Any] = []
     while True:
         found = [
             op
             for number, op, names in writes
             if op not in early
-            and (
-                op in needed
-                or op not in of_batch
-                or any(o in needed for name in names for n, o in users[name] if n > number)
-            )
+            and (op in needed or any(o in needed for name in names for n, o in users[name] if n > number))
         ]
         if not found:
             break
@@ -142,22 +137,48 @@ def _sort(graph: Any, operations: list[Any], collectives: list[Any]) -> tuple[li
     return [op for _, op, _ in writes if op not in needed], early
 
 
-def _of_batch(graph: Any, operations: list[Any], written: dict[Any, set[str]]) -> set[Any]:
-    """Operations that the batch must be there for: that compute from it, or come after such a one with a variable."""
+def _independent(graph: Any, operations: list[Any]) -> list[Any]:
+    """Writes for which no batch need be there: they compute nothing from it, nor come after what does with a variable.
+
+    In the order in which they were made; each waits for the ones before that use the same variable.
+    """
     captured = {inside.op for _, inside in graph.captures}
-    found: set[Any] = set()
-    touched: set[str] = set()  # variables that such an operation has used
+    of_batch: set[Any] = set()
+    touched: set[str] = set()  # variables that what depends on the batch has written
+    last: dict[str, list[Any]] = {}  # what has used a variable so far
+    found = []
     for op in operations:
         handles = {tensor.name for tensor in op.inputs if tensor.dtype == tf.resource}
         if (
             (op.type == "Placeholder" and op not in captured)
-            or any(tensor.op in found for tensor in op.inputs)
-            or any(other in found for other in op.control_inputs)
-            or any(name in touched for name in handles)
+            or any(tensor.op in of_batch for tensor in op.inputs)
+            or any(other in of_batch for other in op.control_inputs)
+            or handles & touched
         ):
-            found.add(op)
-            touched |= written.get(op, set())
+            of_batch.add(op)
+            touched |= {tensor.name for tensor in _written(op)}
+            continue
+        written = {tensor.name for tensor in _written(op)}
+        if handles:
+            op._add_control_inputs([other for name in handles for other in last.get(name, [])])
+            for name in handles:
+                last[name] = [op] if name in written else [*last.get(name, []), op]
+        if written:
+            found.append(op)
     return found
+
+
+def _alone(graph: Any, operations: list[Any]) -> Callable[[], Any]:
+    """A function that does these operations of a graph, and what they are computed from, and nothing else."""
+
+    def alone() -> None:
+        if operations:
+            target = tf.compat.v1.get_default_graph()
+            lift_to_graph(operations, target, sources=graph.internal_captures, handle_captures=True, base_graph=graph)
+
+    with tf.init_scope():
+        function: Callable[[], Any] = tf.function(plain(alone)).get_concrete_function()
+    return function
 
 
 def _add_ancestors(found: set[Any], operations: list[Any]) -> None:

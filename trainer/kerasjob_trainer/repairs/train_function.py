@@ -50,7 +50,7 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
     """Takes an iterator, runs `steps_per_execution` steps or as many as there are, answers the logs of the last one."""
     strategy, num_steps = model.distribute_strategy, model.steps_per_execution
     replica_step = step.wrap(step_function, strategy)
-    whole = whole_steps.WholeSteps(_counters(model)) if is_training else None
+    whole = whole_steps.WholeSteps() if is_training else None
     limit = whole_steps.counter(num_steps)  # of the next execution
 
     def one_step(data: Any) -> Any:
@@ -118,7 +118,12 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
             if untried and isinstance(iterator.element_spec, RowBatch):
                 untried = False
                 return first(iterator)
-            return traced(many_steps, iterator)
+            try:
+                return traced(many_steps, iterator)
+            except tf.errors.OutOfRangeError:
+                if whole is not None and num_steps == 1:  # of several steps, one process looks before it begins one
+                    whole.data_ended()
+                raise
         for _, batch in zip(range(num_steps), iterator, strict=False):
             logs = traced(one_step, input.split(_tensors(batch), strategy))
         return logs
@@ -129,15 +134,6 @@ def _train_function(model: Any, step_function: Callable[[Any], Any], *, is_train
 
     run.whole_steps, run.run_fewer = whole, run_fewer  # type: ignore[attr-defined]
     return run
-
-
-def _counters(model: Any) -> list[Any]:
-    """Variables that every step writes whatever its batch is: the optimizer's count, and seeds."""
-    optimizer = getattr(model, "optimizer", None)
-    inner = getattr(optimizer, "inner_optimizer", None)
-    counts = [one._iterations for one in (optimizer, inner) if one is not None]
-    layers = model._flatten_layers(include_self=True, recursive=True)
-    return counts + [seeds.state for layer in layers for seeds in layer._seed_generators]
 
 
 def _refuse(model: Any, strategy: tf.distribute.Strategy, words: str) -> None:
