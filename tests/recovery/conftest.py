@@ -1,5 +1,6 @@
 """Jobs whose warm processes come from one zygote, so that a cell of the kill matrix takes seconds."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,8 +46,6 @@ def make_job(folder: Path, zygote: Path, *args: str, every_steps: int | None = 1
 
 
 def environment() -> dict[str, str]:
-    import os
-
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",

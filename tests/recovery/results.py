@@ -18,22 +18,29 @@ def result(job: Job) -> dict:
     newest = max((job.store / "manifests").iterdir(), key=lambda path: _order(path.stem))
     (path,) = (job.store / "checkpoints" / newest.stem).glob("*-state.safetensors")
     state = load_file(path)
-    leader = job.live[0]
-    program = leader.folder / "work" / "program"
-    made = [path for path in program.rglob("*") if path.suffix in (".csv", ".h5", ".keras")]
     return {
         "histories": done["histories"],
         "results": done["results"],
-        "seen": {line[:6]: line for line in (leader.folder / "log").read_text().splitlines() if line[:5] == "seen "},
+        "seen": seen(job),
         "state": {name: hashlib.sha256(value.tobytes()).hexdigest() for name, value in sorted(state.items())},
-        "logs": {path.name: path.read_text() for path in made if path.suffix == ".csv"},
-        "files": sorted(path.name for path in made),
+        "logs": logs(job),
+        "files": sorted(path.name for path in _program(job).rglob("*") if path.suffix in (".csv", ".h5", ".keras")),
     }
 
 
-def steps_saved(job: Job) -> int:
-    """Of the newest checkpoint; -1 where there is none."""
-    return max((_order(path.stem)[1] for path in (job.store / "manifests").glob("*.json")), default=-1)
+def seen(job: Job) -> dict[str, str]:
+    """The leader's last word of each fit: what the callback has seen of it."""
+    lines = (job.live[0].folder / "log").read_text().splitlines()
+    return {line[:6]: line for line in lines if line[:5] == "seen "}
+
+
+def logs(job: Job) -> dict[str, str]:
+    """The files of CSVLogger."""
+    return {path.name: path.read_text() for path in _program(job).glob("*.csv")}
+
+
+def _program(job: Job) -> Path:
+    return job.live[0].folder / "work" / "program"
 
 
 def _order(id_: str) -> tuple[int, int, int]:

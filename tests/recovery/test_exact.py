@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from tests.recovery.results import FEATURES, result
+from tests.recovery.results import FEATURES, logs, result, seen
 from tests.trainer.harness import Gates
 
 # Before which batch of which epoch of which fit the only worker is killed.
@@ -36,3 +36,23 @@ def test_every_moment(feature, job, tmp_path):
     found = result(killed)
     for part in expected:
         assert found[part] == expected[part], part
+
+
+def test_without_a_store_a_lost_worker_costs_nothing_either(job, tmp_path, undisturbed):
+    expected = undisturbed("numpy")
+    gates = Gates(tmp_path / "gates", "0-1-4")
+    made = job("numpy", str(gates.folder), config={"checkpoint": None})
+    made.start_all()
+    made.form()
+    gates.wait_for("0-1-4", made)
+    (pid,) = made.live[0].trainer_pids()
+    os.kill(pid, signal.SIGKILL)
+    gates.open("0-1-4")
+    for worker in made.live.values():
+        worker.wait_for_state("lost")
+    made.form()
+    for worker in made.live.values():
+        assert worker.wait_for_end() == 0, worker.log()
+    assert "goes on from checkpoint 000000000010.0-r1" in worker.log()
+    assert not made.store.exists()
+    assert (seen(made), logs(made)) == (expected["seen"], expected["logs"])

@@ -15,7 +15,7 @@ STALL_SECONDS = 6
 
 HOW = ("SIGKILL", "SIGTERM", "SIGSTOP")
 WHO = {"chief": (0,), "other": (1,), "all": (0, 1)}
-# The moment, and after how many steps a survivor's state is; of `between` that is the end of the first fit.
+# As `program.py` names them.
 MOMENTS = {
     "first step": "0-0-0",
     "mid-epoch": "0-1-4",

@@ -25,7 +25,7 @@ def held(folder, step, revision, keep=()) -> Held:
     (directory / "state.safetensors").write_text(f"held {step}")
     (directory / "session.json").write_text(json.dumps({"step": step}))
     files = tuple(file_record(path) for path in sorted(directory.iterdir()))
-    return Held(id_, revision, step, {"phase": "step"}, tuple(keep), files, None, directory)
+    return Held(revision, step, {"phase": "step"}, tuple(keep), files, None, directory)
 
 
 class PeerApi:

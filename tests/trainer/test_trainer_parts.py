@@ -1,5 +1,6 @@
 """The parts of the trainer that run in this process, with Keras but without an agent."""
 
+import dataclasses
 import json
 import random
 import sys
@@ -180,3 +181,28 @@ def test_staged_files_are_taken_without_a_download_or_a_hash(keras, tmp_path, mo
     staged_datasets.apply(tmp_path / "keras")
     (x_train, _), (x_test, _) = keras.datasets.boston_housing.load_data()
     assert (len(x_train), len(x_test)) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("every", "total_step", "seconds_ago", "saves"),
+    [
+        ({"every_steps": 10}, 20, 0, True),
+        ({"every_steps": 10}, 21, 0, False),
+        ({"every_seconds": 60}, 21, 61, True),
+        ({"every_seconds": 60}, 21, 30, False),
+        ({}, 20, 1000, False),
+    ],
+)
+def test_a_step_is_saved_where_that_is_due(keras, tmp_path, monkeypatch, every, total_step, seconds_ago, saves):
+    from types import SimpleNamespace
+
+    from kerasjob_trainer.trainer.session.session import Session
+
+    session = Session(
+        dataclasses.replace(spec(tmp_path), saves=True, **every), SimpleNamespace(send=lambda *_, **__: 0)
+    )
+    session._saved_at -= seconds_ago
+    saved = []
+    monkeypatch.setattr(session, "_save_call", lambda call, phase: saved.append(phase.value))
+    session.at_boundary(SimpleNamespace(total_step=total_step, steps_per_execution=1, epoch_ends_now=False))
+    assert saved == ["step"] * saves

@@ -35,6 +35,11 @@ def checkpoint_id(step: int, phase: Phase, revision: int) -> str:
     return f"{step:012}.{list(Phase).index(phase)}-r{revision}"
 
 
+def order_of(revision: int, step: int, position: dict[str, Any]) -> tuple[int, int, int]:
+    """Of a state: the newest is the greatest."""
+    return revision, step, list(Phase).index(Phase(position["phase"]))
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A committed checkpoint."""
@@ -47,7 +52,7 @@ class Manifest:
     @property
     def order(self) -> tuple[int, int, int]:
         """The newest is the greatest."""
-        return self.revision, self.step, list(Phase).index(Phase(self.data["position"]["phase"]))
+        return order_of(self.revision, self.step, self.data["position"])
 
     @property
     def saved_at(self) -> str:

@@ -5,11 +5,6 @@ Called by the supervisor on the main loop. The trainer's side is `trainer/contro
 
 from __future__ import annotations
 
-import contextlib
-import json
-import socket
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +16,6 @@ from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.uploads import Uploads
-
-
-class TrainerControl:
-    """The agent's end of the socket to a trainer. `hear` is called in a thread with each message, until it has gone."""
-
-    def __init__(self, control: socket.socket, hear: Callable[[dict[str, Any]], None]) -> None:
-        self._control, self._hear = control, hear
-        self._thread = threading.Thread(target=self._read, name="trainer", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Asks the trainer to save at the next step boundary and to end."""
-        with contextlib.suppress(OSError):
-            self._control.sendall(b'{"type": "stop"}\n')
-
-    def join(self, timeout_seconds: float) -> None:
-        """Waits until all that a trainer said before its end is heard."""
-        self._thread.join(timeout_seconds)
-
-    def _read(self) -> None:
-        with self._control, self._control.makefile("rb") as lines:
-            for line in lines:
-                try:
-                    message = json.loads(line)
-                except ValueError:
-                    continue  # the last line of a trainer that was killed
-                self._hear(message)
 
 
 def hear_trainer(
@@ -63,10 +31,7 @@ def hear_trainer(
     """Takes over one message. What a trainer of an older ring still says counts only where it saves."""
     run.touch()
     kind = message["type"]
-    if kind == "saving":
-        run.saving += 1
-    elif kind == "saved":
-        run.saving -= 1
+    if kind == "saved":
         uploads.add(
             Saved(
                 Path(message["directory"]),
@@ -78,7 +43,6 @@ def hear_trainer(
             )
         )
     elif kind == "notSaved":
-        run.saving -= 1
         meters.checkpoint_failed()
     elif kind == "rescuing":
         run.rescuing = True
@@ -96,7 +60,6 @@ def hear_trainer(
 
 def _held(run: Run, data: dict[str, Any]) -> Held:
     return Held(
-        data["id"],
         run.ring.revision,
         data["step"],
         data["position"],

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasjob_trainer.checkpoints import Phase, Saved
+from kerasjob_trainer.checkpoints import Phase, Saved, checkpoint_id, order_of
 
 
 @dataclass(frozen=True)
 class Held:
     """One snapshot. `files`: as in a manifest. `directory`: on this worker, where it is this worker's."""
 
-    id: str
     revision: int
     step: int
     position: dict[str, Any]
@@ -29,19 +28,23 @@ class Held:
     directory: Path | None = None
 
     @property
+    def id(self) -> str:
+        return checkpoint_id(self.step, Phase(self.position["phase"]), self.revision)
+
+    @property
     def order(self) -> tuple[int, int, int]:
         """As of manifests: the newest is the greatest."""
-        return self.revision, self.step, list(Phase).index(Phase(self.position["phase"]))
+        return order_of(self.revision, self.step, self.position)
 
     def to_json(self) -> dict[str, Any]:
         """For another worker."""
-        names = ("id", "revision", "step", "position", "keep", "files", "parent")
+        names = ("revision", "step", "position", "keep", "files", "parent")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Held:
         """Raises KeyError, TypeError or ValueError for what is no such thing."""
-        known = {name: data[name] for name in ("id", "revision", "step", "position", "parent")}
+        known = {name: data[name] for name in ("revision", "step", "position", "parent")}
         held = cls(**known, keep=tuple(data["keep"]), files=tuple(data["files"]))
         _ = held.order
         return held

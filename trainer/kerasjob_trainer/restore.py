@@ -97,8 +97,8 @@ class _Restoring:
         return self._until_answered(lambda: self._peers[rank].held(self._revision))
 
     def _is_newest(self, held: Held) -> bool:
-        """Whether the store has nothing newer. A store that does not answer has not what a ring later than that one
-        has written, for its workers are here."""
+        """Whether the store has nothing newer. A store that does not answer is not waited for: to go on from something
+        older costs steps, and changes no result."""
         if self._settings.config.checkpoint is None:
             return True
         try:

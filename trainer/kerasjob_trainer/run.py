@@ -10,15 +10,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kerasjob_api.constants import Reason
 from kerasjob_api.exit_codes import REASONS, ExitCode
 from kerasjob_api.wire import FailureRecord, Problem, Ring, TrainerExit
 from kerasjob_trainer.settings import Settings
-
-if TYPE_CHECKING:
-    from kerasjob_trainer.hearing import TrainerControl
+from kerasjob_trainer.trainer_control import TrainerControl
 
 
 @dataclass
@@ -36,7 +34,6 @@ class Run:
     stalled_at: float | None = None
     last_move: float = field(default_factory=time.monotonic)
     watched: bool = True  # forming, or inside a fit: moves are due
-    saving: int = 0  # snapshots that are being written
     rescuing: bool = False  # writes down what it holds, and ends then
     failure: FailureRecord | None = None
     histories: list[Any] = field(default_factory=list)

@@ -1,12 +1,14 @@
 """The agent's mind: takes rings, has trainers forked, judges their ends. All on the main loop; what blocks has threads.
 
 Observes (messages of the warm process, the trainer, the server), decides, acts. Must never wait.
+
+Longer than other modules, for it is one state machine: what can be told apart from its states (preparing, hearing,
+judging, ending, uploading) is in modules of its own.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -18,23 +20,25 @@ from kerasjob_api.constants import AGENT_PROTOCOL, Reason, WorkerState
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Problem, Ring, WorkerReport
 from kerasjob_trainer import log as logs
-from kerasjob_trainer import outputs, restore
+from kerasjob_trainer import restore
 from kerasjob_trainer.checkpoints import open_checkpoints
 from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
-from kerasjob_trainer.hearing import TrainerControl, hear_trainer
-from kerasjob_trainer.held import Held, Shelf
+from kerasjob_trainer.hearing import hear_trainer
+from kerasjob_trainer.held import Held
 from kerasjob_trainer.log import log
 from kerasjob_trainer.mainloop import Loop
 from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.preparing import Preparing
 from kerasjob_trainer.processes import num_oom_kills, reap_orphans
 from kerasjob_trainer.restore import RestorePoint
 from kerasjob_trainer.run import Outcome, Run, judge, never_forked
-from kerasjob_trainer.runspec import restored_dir, spec_of
+from kerasjob_trainer.runspec import spec_of
 from kerasjob_trainer.server import Refused
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.staging.code import BadProgram
 from kerasjob_trainer.staging.stage import Staged, stage
 from kerasjob_trainer.status import Status
+from kerasjob_trainer.trainer_control import TrainerControl
 from kerasjob_trainer.uploads import Uploads
 from kerasjob_trainer.warm_client import Warm
 
@@ -42,8 +46,6 @@ from kerasjob_trainer.warm_client import Warm
 STOP_SECONDS = 60.0
 # How long one that has lost a peer may take to write what it holds.
 RESCUE_SECONDS = 60.0
-# How long a ring that needs nothing from the store waits for what goes there.
-UPLOAD_SECONDS = 2.0
 # Between the request to end and the end.
 KILL_AFTER_SECONDS = 1.0
 # For the stacks of a trainer that does not move to be written.
@@ -64,8 +66,7 @@ class Supervisor:
         self._meters = Meters()
         self._uploads = Uploads(lambda: open_checkpoints(settings), self._status, self._meters)
         self._endings = Endings(settings, self._status, self._uploads)
-        self._shelf = Shelf()
-        self._restore_points: dict[int, RestorePoint] = {}
+        self._preparing = Preparing(settings, self._status, self._uploads)
         self._run: Run | None = None
         self._wanted: Ring | None = None  # the newest ring, whose trainer waits for the end of the one before
         self._waits_for_warm: tuple[Run, str | None] | None = None
@@ -74,7 +75,7 @@ class Supervisor:
         self._warm_deaths = 0
         self._staged = False
         self._stopping = False
-        self._stop_deadline = 0.0
+        self._stop_began = 0.0
         self._started = time.monotonic()
         self._num_oom_kills = num_oom_kills()
 
@@ -91,22 +92,13 @@ class Supervisor:
         return self._loop.call(self._take_ring, ring)
 
     def held(self, revision: int) -> list[Held]:
-        run = self._run
-        if self._status.revision > revision:
-            raise Refused(409, f"ring revision {revision} is over")
-        if run is None or run.ring.revision != revision or run.cancelled.is_set():
-            raise Refused(503, f"the trainer before ring revision {revision} has not ended yet")
-        return self._shelf.all()
+        return self._preparing.held(revision, self._run)
 
     def held_file(self, id_: str, name: str) -> Path | None:
-        return self._shelf.file(id_, name)
+        return self._preparing.shelf.file(id_, name)
 
     def restore_point(self, revision: int) -> RestorePoint:
-        if revision in self._restore_points:
-            return self._restore_points[revision]
-        if self._status.revision > revision:
-            raise Refused(409, f"ring revision {revision} is over")
-        raise Refused(503, f"the restore point of ring revision {revision} is not decided yet")
+        return self._preparing.restore_point(revision)
 
     def stop(self) -> None:
         self._loop.post(self._stop)
@@ -187,38 +179,15 @@ class Supervisor:
         threading.Thread(target=self._prepare, args=(self._run,), name="restore", daemon=True).start()
 
     def _prepare(self, run: Run) -> None:
-        # What is held is newer than what waits for the store.
-        if self._uploads.drain(UPLOAD_SECONDS if self._shelf.all() else None):
-            shutil.rmtree(self._settings.snapshots, ignore_errors=True)  # what a killed trainer left half written
-        shutil.rmtree(self._settings.temporary, ignore_errors=True)
-        for archives in self._settings.held.glob("outputs-*"):
-            shutil.rmtree(archives, ignore_errors=True)  # of trainers that have ended
         try:
-            point = restore.prepare(run, self._settings, self._status, self._shelf)
-            archive = None if point.checkpoint is None else self._restored(run, point.checkpoint) / outputs.ARCHIVE
-            outputs.put_back(self._settings.program_dir, self._settings.staged, archive)
+            point = self._preparing.run(run)
         except restore.Cancelled:
             return
         except Exception as error:
             log.exception("a fault in the agent's restoring")
-            self._loop.post(self._cannot_restore, run, str(error))
+            self._loop.post(self._give_up, run, Problem(Reason.STORAGE_ERROR, str(error)))
             return
-        if point.rank == run.rank and self._config.checkpoint is not None:
-            for held in reversed(self._shelf.all()):
-                self._uploads.add(held.saved(restore.copy_for_upload(held, self._settings.snapshots)))
-        self._restore_points[run.ring.revision] = point
         self._loop.post(self._fork, run, point.checkpoint)
-
-    def _cannot_restore(self, run: Run, words: str) -> None:
-        """The next ring tries again."""
-        if run is not self._run or run.cancelled.is_set():
-            return
-        run.cancelled.set()
-        self._run = None
-        self._status.move(WorkerState.LOST, trainer_exit=never_forked(run, Problem(Reason.STORAGE_ERROR, words)))
-
-    def _restored(self, run: Run, checkpoint: str) -> Path:
-        return restored_dir(self._settings, run.ring.revision) / checkpoint
 
     def _fork(self, run: Run, checkpoint: str | None) -> None:
         if run is not self._run or run.cancelled.is_set():
@@ -269,7 +238,9 @@ class Supervisor:
             self._trainer_exited(self._run, None, signal.SIGKILL)  # it went with its parent
 
     def _hear_trainer(self, run: Run, message: dict[str, Any]) -> None:
-        hear_trainer(run, message, self._status, self._meters, self._uploads, self._shelf, is_current=run is self._run)
+        hear_trainer(
+            run, message, self._status, self._meters, self._uploads, self._preparing.shelf, is_current=run is self._run
+        )
 
     def _trainer_exited(self, run: Run, code: int | None, number: int | None) -> None:
         if run.control is not None:
@@ -282,7 +253,7 @@ class Supervisor:
         self._run = None
         self._meters.trainer_ended()
         if self._stopping:
-            self._endings.preempted(self._stop_deadline)
+            self._endings.preempted(self._stop_began + DRAIN_SECONDS)
             return
         if self._wanted is not None and self._wanted.revision > run.ring.revision:
             self._begin()
@@ -309,10 +280,10 @@ class Supervisor:
         if self._stopping or self._status.state in (WorkerState.FINISHED, WorkerState.FAILED):
             return
         self._stopping = True
-        self._stop_deadline = time.monotonic() + DRAIN_SECONDS
+        self._stop_began = time.monotonic()
         log.info("is told to stop")
         if self._run is None or not self._run.forking:
-            self._endings.preempted(self._stop_deadline)
+            self._endings.preempted(self._stop_began + DRAIN_SECONDS)
         elif self._run.control is not None:
             self._run.control.stop()
 
@@ -322,7 +293,7 @@ class Supervisor:
             reap_orphans(self._warm.pid)
         if run is None:
             return
-        if self._stopping and now > self._stop_deadline - DRAIN_SECONDS + STOP_SECONDS:
+        if self._stopping and now > self._stop_began + STOP_SECONDS:
             self._end_trainer(run)
         if run.rescuing and run.kill_at is not None:
             run.kill_at = max(run.kill_at, run.last_move + RESCUE_SECONDS)
@@ -339,6 +310,11 @@ class Supervisor:
             self._warm.kill(run.pid, signal.SIGUSR2)  # faulthandler writes the stacks
             run.kill_at = now + DUMP_SECONDS
         elif not run.forking:
+            self._give_up(run, self._status.report().problem)
+
+    def _give_up(self, run: Run, problem: Problem | None) -> None:
+        """A run that has found nothing to go on from; the next ring tries again."""
+        if run is self._run and not run.cancelled.is_set():
             run.cancelled.set()
             self._run = None
-            self._status.move(WorkerState.LOST, trainer_exit=never_forked(run, self._status.report().problem))
+            self._status.move(WorkerState.LOST, trainer_exit=never_forked(run, problem))

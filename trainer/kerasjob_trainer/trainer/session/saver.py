@@ -70,7 +70,6 @@ class Saver:
     def save(self, snapshot: Snapshot) -> None:
         """Has it written, and uploaded by the agent."""
         self.wait()
-        self._control.send("saving")
         self._thread = threading.Thread(target=self._write, args=(snapshot,), name="saver")
         self._thread.start()
 
@@ -88,7 +87,7 @@ class Saver:
             directory = Path(self._spec.held) / snapshot.id
             snapshot.write(directory)
             files = [file_record(path) for path in sorted(directory.iterdir())]
-            held.append({**snapshot.describe(directory), "id": snapshot.id, "files": files})
+            held.append({**snapshot.describe(directory), "files": files})
         self._control.send("held", held=held)
 
     def _write(self, snapshot: Snapshot) -> None:

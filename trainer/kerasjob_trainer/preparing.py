@@ -1,0 +1,68 @@
+"""What comes before a trainer is forked for a ring: what the last one left is cleared, what it goes on from is brought.
+
+Called by the supervisor, in a thread; `held` and `restore_point` also from the server's.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from kerasjob_trainer import outputs, restore
+from kerasjob_trainer.held import Held, Shelf
+from kerasjob_trainer.restore import RestorePoint
+from kerasjob_trainer.run import Run
+from kerasjob_trainer.runspec import restored_dir
+from kerasjob_trainer.server import Refused
+from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.status import Status
+from kerasjob_trainer.uploads import Uploads
+
+# How long a ring that has what is held to go on from waits for what goes to the store.
+UPLOAD_SECONDS = 2.0
+
+
+class Preparing:
+    """Of one agent, for each ring anew."""
+
+    def __init__(self, settings: Settings, status: Status, uploads: Uploads) -> None:
+        self._settings, self._status, self._uploads = settings, status, uploads
+        self._restore_points: dict[int, RestorePoint] = {}
+        self.shelf = Shelf()
+
+    def run(self, run: Run) -> RestorePoint:
+        """Answers what the ring goes on from. Raises restore.Cancelled, OSError, ValueError."""
+        self._clear()
+        point = restore.prepare(run, self._settings, self._status, self.shelf)
+        archive = None
+        if point.checkpoint is not None:
+            archive = restored_dir(self._settings, run.ring.revision) / point.checkpoint / outputs.ARCHIVE
+        outputs.put_back(self._settings.program_dir, self._settings.staged, archive)
+        if point.rank == run.rank and self._settings.config.checkpoint is not None:
+            for held in reversed(self.shelf.all()):
+                self._uploads.add(held.saved(restore.copy_for_upload(held, self._settings.snapshots)))
+        self._restore_points[run.ring.revision] = point
+        return point
+
+    def _clear(self) -> None:
+        settings = self._settings
+        if self._uploads.drain(UPLOAD_SECONDS if self.shelf.all() else None):
+            shutil.rmtree(settings.snapshots, ignore_errors=True)  # what a killed trainer left half written
+        shutil.rmtree(settings.temporary, ignore_errors=True)
+        for archives in settings.held.glob("outputs-*"):
+            shutil.rmtree(archives, ignore_errors=True)
+
+    def held(self, revision: int, run: Run | None) -> list[Held]:
+        """What the trainer before a ring has left; `run`: the one in progress. Raises Refused."""
+        if self._status.revision > revision:
+            raise Refused(409, f"ring revision {revision} is over")
+        if run is None or run.ring.revision != revision or run.cancelled.is_set():
+            raise Refused(503, f"the trainer before ring revision {revision} has not ended yet")
+        return self.shelf.all()
+
+    def restore_point(self, revision: int) -> RestorePoint:
+        """What a ring goes on from. Raises Refused."""
+        if revision in self._restore_points:
+            return self._restore_points[revision]
+        if self._status.revision > revision:
+            raise Refused(409, f"ring revision {revision} is over")
+        raise Refused(503, f"the restore point of ring revision {revision} is not decided yet")
