@@ -43,6 +43,18 @@ class Label:
     MANAGED_BY_VALUE = "kerasjob"
 
 
+class SavePhase(StrEnum):
+    """Where in a program a checkpoint was taken. In the order in which they come after one and the same step."""
+
+    STEP = "step"
+    EPOCH_END = "epochEnd"
+    CALL_END = "callEnd"
+
+    @property
+    def order(self) -> int:
+        return list(SavePhase).index(self)
+
+
 class Phase(StrEnum):
     """`status.phase`; derived from conditions in one place."""
 

@@ -85,7 +85,7 @@ def save():
         return
     name = f"{State.step:012}-r{State.ring['revision']}"
     manifest = {"ringRevision": State.ring["revision"], "step": State.step,
-                "position": {"call": 0, "epoch": 1, "step": State.step}}  # fmt: skip
+                "position": {"call": 0, "epoch": 1, "step": State.step, "phase": "step"}}  # fmt: skip
     (STORE / "manifests").mkdir(parents=True, exist_ok=True)
     (STORE / "manifests" / f"{name}.json").write_text(json.dumps(manifest))
 

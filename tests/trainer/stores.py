@@ -3,7 +3,8 @@
 import json
 import threading
 
-from kerasjob_trainer.checkpoints import Checkpoints, Phase, Saved
+from kerasjob_api.constants import SavePhase
+from kerasjob_trainer.checkpoints import Checkpoints, Saved
 from kerasjob_trainer.checkpoints import checkpoint_id as id_of
 from kerasjob_trainer.store import Entry
 
@@ -35,7 +36,7 @@ def store_does_what_it_says(store, folder) -> None:
 
 
 def checkpoint_id(step: int, revision: int) -> str:
-    return id_of(step, Phase.EPOCH_END, revision)
+    return id_of(step, SavePhase.EPOCH_END, revision)
 
 
 def save(

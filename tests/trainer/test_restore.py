@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 from tests.trainer.stores import save
 
+from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import CheckpointConfig, Member, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer import restore
-from kerasjob_trainer.checkpoints import Checkpoints, Phase, checkpoint_id, file_record
+from kerasjob_trainer.checkpoints import Checkpoints, checkpoint_id, file_record
 from kerasjob_trainer.held import Held, Shelf
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.server import serve
@@ -19,7 +20,7 @@ from kerasjob_trainer.store.directory import DirectoryStore
 
 
 def held(folder, step, revision, keep=()) -> Held:
-    id_ = checkpoint_id(step, Phase.STEP, revision)
+    id_ = checkpoint_id(step, SavePhase.STEP, revision)
     directory = folder / id_
     directory.mkdir(parents=True)
     (directory / "state.safetensors").write_text(f"held {step}")
@@ -87,7 +88,7 @@ def test_of_two_the_step_ahead_counts(world):
 def test_what_is_held_of_an_old_ring_is_older_than_what_a_later_one_has_stored(world):
     world.own.put([held(world.at / "own", 9, 3)])
     save(world.checkpoints, world.at / "s", 8, 4)
-    assert world.decide() == restore.RestorePoint(checkpoint_id(8, Phase.EPOCH_END, 4))
+    assert world.decide() == restore.RestorePoint(checkpoint_id(8, SavePhase.EPOCH_END, 4))
 
 
 def test_what_does_not_verify_is_passed_over_for_the_next(world):

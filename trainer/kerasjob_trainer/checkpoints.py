@@ -10,10 +10,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from kerasjob_api.constants import SavePhase
 from kerasjob_trainer.log import log
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.store import Store, StoreError, open_store
@@ -22,22 +22,14 @@ from kerasjob_trainer.store import Store, StoreError, open_store
 FILES = ("state.safetensors", "session.json")
 
 
-class Phase(Enum):
-    """Where a program can be saved. In the order in which they come after one and the same step."""
-
-    STEP = "step"
-    EPOCH_END = "epochEnd"
-    CALL_END = "callEnd"
-
-
-def checkpoint_id(step: int, phase: Phase, revision: int) -> str:
+def checkpoint_id(step: int, phase: SavePhase, revision: int) -> str:
     """Names a checkpoint; sorts for people as `Manifest.order` does within a ring revision."""
-    return f"{step:012}.{list(Phase).index(phase)}-r{revision}"
+    return f"{step:012}.{phase.order}-r{revision}"
 
 
 def order_of(revision: int, step: int, position: dict[str, Any]) -> tuple[int, int, int]:
     """Of a state: the newest is the greatest."""
-    return revision, step, list(Phase).index(Phase(position["phase"]))
+    return revision, step, SavePhase(position["phase"]).order
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ class Checkpoints:
     def commit(self, saved: Saved) -> Manifest | None:
         """Uploads the files, then the manifest. None where another writer has committed something else by the
         same id."""
-        id_ = checkpoint_id(saved.step, Phase(saved.position["phase"]), saved.revision)
+        id_ = checkpoint_id(saved.step, SavePhase(saved.position["phase"]), saved.revision)
         paths = sorted(saved.directory.iterdir())
         files = [file_record(path) for path in paths]
         # Several workers may have the same step to save: what one has committed is never written to by another.

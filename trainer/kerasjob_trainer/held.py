@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasjob_trainer.checkpoints import Phase, Saved, checkpoint_id, order_of
+from kerasjob_api.constants import SavePhase
+from kerasjob_trainer.checkpoints import Saved, checkpoint_id, order_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Held:
 
     @property
     def id(self) -> str:
-        return checkpoint_id(self.step, Phase(self.position["phase"]), self.revision)
+        return checkpoint_id(self.step, SavePhase(self.position["phase"]), self.revision)
 
     @property
     def order(self) -> tuple[int, int, int]:

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from kerasjob_api.constants import Reason
+from kerasjob_api.constants import Reason, SavePhase
 from kerasjob_api.wire import CheckpointRef, Problem
-from kerasjob_trainer.checkpoints import Checkpoints, Phase, Saved
+from kerasjob_trainer.checkpoints import Checkpoints, Saved
 from kerasjob_trainer.log import log
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.status import Status
@@ -62,7 +62,8 @@ class Uploads:
     def _upload(self, saved: Saved) -> None:
         started = time.monotonic()
         # Later checkpoints need the one at the end of a call: it is never given up.
-        rest = itertools.repeat(_WAITS_SECONDS[-1]) if Phase(saved.position["phase"]) is Phase.CALL_END else (None,)
+        is_call_end = saved.position["phase"] == SavePhase.CALL_END
+        rest = itertools.repeat(_WAITS_SECONDS[-1]) if is_call_end else (None,)
         for wait in itertools.chain(_WAITS_SECONDS, rest):
             try:
                 checkpoints = self._checkpoints()

@@ -7,17 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasjob.local.state import JobDir, StoredJob
-from kerasjob_api.constants import ConditionType
+from kerasjob_api.constants import ConditionType, SavePhase
 from kerasjob_core.conditions import is_true
 
 
 @dataclass(frozen=True)
 class SavedAt:
-    """Where a checkpoint stands in the program."""
+    """Where a checkpoint stands in the program. `total_step` counts from the program's start, `step` in its epoch; both
+    `call` (of `fit`) and `epoch` from 0."""
 
+    total_step: int
     call: int
     epoch: int
     step: int
+    phase: SavePhase
+
+    def __str__(self) -> str:
+        if self.phase is SavePhase.CALL_END:
+            return f"step {self.total_step}, the end of fit call {self.call + 1}"
+        within = f" after its step {self.step}" if self.step else ""
+        return f"step {self.total_step}; goes on in fit call {self.call + 1}, epoch {self.epoch + 1}{within}"
 
 
 def failure_lines(job: StoredJob, directory: JobDir) -> list[str]:
@@ -37,14 +46,15 @@ def failure_lines(job: StoredJob, directory: JobDir) -> list[str]:
 
 
 def newest_checkpoint(store: Path, uid: str) -> SavedAt | None:
-    """The newest manifest by (ring revision, step) in a directory of checkpoints; see docs/contracts.md."""
-    best: tuple[tuple[int, int], SavedAt] | None = None
+    """The newest manifest by (ring revision, step, phase) in a directory of checkpoints; see docs/contracts.md."""
+    best: tuple[tuple[int, int, int], SavedAt] | None = None
     for file in (store / uid / "manifests").glob("*.json"):
         try:
             data = json.loads(file.read_text())
             position = data["position"]
-            key = (int(data["ringRevision"]), int(data["step"]))
-            found = SavedAt(int(position["call"]), int(position["epoch"]), int(data["step"]))
+            phase, total_step = SavePhase(position["phase"]), int(data["step"])
+            key = (int(data["ringRevision"]), total_step, phase.order)
+            found = SavedAt(total_step, int(position["call"]), int(position["epoch"]), int(position["step"]), phase)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # not whole: the trainer passes it over as well
         if best is None or key > best[0]:

@@ -236,4 +236,4 @@ def _last_saved(cluster: LocalCluster) -> str:
     saved = newest_checkpoint(store, stored.uid)
     if saved is None:
         return "no checkpoint was saved yet, so it will begin at the start"
-    return f"last checkpoint: step {saved.step}, epoch {saved.epoch} of fit call {saved.call}"
+    return f"last checkpoint: {saved}"

@@ -54,6 +54,9 @@ def test_the_contracts_page_names_every_code_and_port():
         assert f"| {int(code)} | {code.name} |" in page
     for phase in constants.Phase:
         assert f"`{phase}`" in page
+    for number, phase in enumerate(constants.SavePhase):
+        assert f"{number} (" in page
+        assert f"`{phase}`" in page
     for state in constants.WorkerState:
         assert state in page
     assert str(constants.AGENT_PORT) in page

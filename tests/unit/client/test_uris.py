@@ -1,11 +1,13 @@
 """Where URIs and data paths lead on this machine."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from kerasjob.local.outcome import SavedAt, newest_checkpoint
 from kerasjob.local.uris import UriMap, localized
+from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import CheckpointConfig, DataSource, ProgramConfig, WorkerConfig
 
 STATE = Path("/state")
@@ -68,12 +70,23 @@ def test_state_is_kept_even_where_no_checkpoint_is_given():
     )
 
 
-def test_the_newest_checkpoint_is_by_ring_revision_then_step(tmp_path):
+def test_the_newest_checkpoint_is_by_ring_revision_then_step_then_phase(tmp_path):
     manifests = tmp_path / "uid" / "manifests"
     manifests.mkdir(parents=True)
-    for revision, step in [(1, 300), (2, 100), (2, 200)]:
-        text = f'{{"ringRevision": {revision}, "step": {step}, "position": {{"call": 0, "epoch": {step // 100}}}}}'
-        (manifests / f"{step:012}-r{revision}.json").write_text(text)
-    (manifests / "000000000900-r3.json").write_text("{half")
-    assert newest_checkpoint(tmp_path, "uid") == SavedAt(0, 2, 200)
+    for number, (revision, step, phase) in enumerate(
+        [(1, 300, "callEnd"), (2, 100, "step"), (2, 200, "epochEnd"), (2, 200, "step")]
+    ):
+        position = {"call": 0, "epoch": 1, "step": 50 * (phase == "step"), "phase": phase}
+        (manifests / f"{number}.json").write_text(
+            json.dumps({"ringRevision": revision, "step": step, "position": position})
+        )
+    (manifests / "9.json").write_text("{half")
+    assert newest_checkpoint(tmp_path, "uid") == SavedAt(200, 0, 1, 0, SavePhase.EPOCH_END)
     assert newest_checkpoint(tmp_path, "other") is None
+
+
+def test_where_a_checkpoint_stands_is_said_in_the_counting_of_people():
+    at = SavedAt(114, 0, 1, 14, SavePhase.STEP)
+    assert str(at) == "step 114; goes on in fit call 1, epoch 2 after its step 14"
+    assert str(SavedAt(100, 0, 1, 0, SavePhase.EPOCH_END)) == "step 100; goes on in fit call 1, epoch 2"
+    assert str(SavedAt(300, 0, 3, 0, SavePhase.CALL_END)) == "step 300, the end of fit call 1"

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from kerasjob_trainer.checkpoints import Phase, checkpoint_id, file_record
+from kerasjob_api.constants import SavePhase
+from kerasjob_trainer.checkpoints import checkpoint_id, file_record
 from kerasjob_trainer.log import log
 from kerasjob_trainer.outputs import ARCHIVE
 from kerasjob_trainer.runspec import RunSpec
@@ -30,7 +31,7 @@ class Snapshot:
     """
 
     step: int
-    phase: Phase
+    phase: SavePhase
     revision: int
     tensors: dict[str, np.ndarray[Any, Any]]
     session: str

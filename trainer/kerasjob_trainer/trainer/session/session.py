@@ -21,8 +21,9 @@ import keras
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from safetensors.numpy import load_file
 
+from kerasjob_api.constants import SavePhase
 from kerasjob_api.exit_codes import ExitCode
-from kerasjob_trainer.checkpoints import Phase, checkpoint_id
+from kerasjob_trainer.checkpoints import checkpoint_id
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
@@ -154,11 +155,11 @@ class Session:
         record.total_step = self.num_steps
         self._record.current = None
         if self.num_steps > before or tensors is not None:
-            record.checkpoint = checkpoint_id(self.num_steps, Phase.CALL_END, self._spec.revision)
+            record.checkpoint = checkpoint_id(self.num_steps, SavePhase.CALL_END, self._spec.revision)
         record.callbacks, arrays = callback_state.capture(call.callbacks)
         self._finish_call(record)
         if record.checkpoint is not None and (self._spec.saves or self._spec.num_workers > 1):
-            self._keep(self._snapshot(variables.snapshot(model) | arrays, record, Phase.CALL_END))
+            self._keep(self._snapshot(variables.snapshot(model) | arrays, record, SavePhase.CALL_END))
         return history
 
     def _skip(
@@ -207,7 +208,7 @@ class Session:
         due = every_steps is not None and call.total_step // every_steps > (call.total_step - num_new) // every_steps
         due = due or (every_seconds is not None and time.monotonic() - self._saved_at >= every_seconds)
         if due and not (call.epoch_ends_now and (call.is_last_epoch or self._is_due(call.record.epoch))):
-            self._save_call(call, Phase.STEP)
+            self._save_call(call, SavePhase.STEP)
 
     def in_validation(self, call: Call) -> None:
         """After a batch of a validation."""
@@ -218,20 +219,20 @@ class Session:
         """After an epoch that is not the last one of its call."""
         due = self._is_due(call.record.epochs[-1])
         if due or self._spec.num_workers > 1:
-            self._save_call(call, Phase.EPOCH_END, upload=due)
+            self._save_call(call, SavePhase.EPOCH_END, upload=due)
 
     def _is_due(self, epoch: int) -> bool:
         """Whether the end of an epoch (from 0) is to be saved."""
         return (epoch + 1) % self._spec.every_epochs == 0
 
-    def _save_call(self, call: Call, phase: Phase, *, upload: bool = True) -> None:
+    def _save_call(self, call: Call, phase: SavePhase, *, upload: bool = True) -> None:
         if not self._spec.saves and self._spec.num_workers == 1:
             return
         tensors = call.capture()
         if tensors is not None:
             self._keep(self._snapshot(tensors, call.record, phase), upload=upload)
 
-    def _snapshot(self, tensors: dict[str, Any], record: CallRecord, phase: Phase) -> Snapshot:
+    def _snapshot(self, tensors: dict[str, Any], record: CallRecord, phase: SavePhase) -> Snapshot:
         own = checkpoint_id(record.total_step, phase, self._spec.revision)
         keep = {str(call.checkpoint) for call in self._record.finished if call.checkpoint not in (None, own)}
         position = {
@@ -249,8 +250,8 @@ class Session:
     def _keep(self, snapshot: Snapshot, *, upload: bool = True) -> None:
         """Holds a snapshot in memory for the case that a peer is lost; the first worker has it uploaded."""
         if self._spec.num_workers > 1:
-            kept = [snapshot] + [old for old in self._held if old.phase is Phase.CALL_END]
-            self._held = kept[: 1 if snapshot.phase is Phase.CALL_END else 2]
+            kept = [snapshot] + [old for old in self._held if old.phase is SavePhase.CALL_END]
+            self._held = kept[: 1 if snapshot.phase is SavePhase.CALL_END else 2]
         if self._spec.saves and upload:
             self._saver.save(snapshot)
             self._saved_at = time.monotonic()
@@ -268,7 +269,7 @@ class Session:
         try:
             tensors = call.capture()
             if tensors is not None:
-                snapshot = self._snapshot(tensors, call.record, Phase.STEP)
+                snapshot = self._snapshot(tensors, call.record, SavePhase.STEP)
                 log.info("told to stop: saves step %d and ends", snapshot.step)
                 self._saver.save(snapshot)
         except Exception:  # it must end in any case, and not as if the program had failed
@@ -291,7 +292,7 @@ class Session:
         try:
             tensors = self._call.rescue() if self._call is not None else None
             if self._call is not None and tensors is not None:
-                held.insert(0, self._snapshot(tensors, self._call.record, Phase.STEP))
+                held.insert(0, self._snapshot(tensors, self._call.record, SavePhase.STEP))
             if held:
                 self._saver.hold(held)
                 seconds = time.monotonic() - started
