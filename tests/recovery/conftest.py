@@ -31,11 +31,13 @@ def zygote(tmp_path_factory):
         process.kill()
 
 
-def make_job(folder: Path, zygote: Path, *args: str, every_steps: int | None = 1, **options) -> Job:
+def make_job(
+    folder: Path, zygote: Path, *args: str, program: str = "program.py", every_steps: int | None = 1, **options
+) -> Job:
     checkpoint = {"uri": str(folder / "store"), "keepLast": 3, "everyEpochs": 1, "everySteps": every_steps}
     return Job(
         folder,
-        {"script": "program.py", "args": list(args)},
+        {"script": program, "args": list(args)},
         code=HERE,
         seed=SEED,
         config={"checkpoint": checkpoint, **options.pop("config", {})},

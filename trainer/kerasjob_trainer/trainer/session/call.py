@@ -105,7 +105,9 @@ class Call:
         record = self.record
         drift.check(self.model, iterator, record.call, record.fingerprint)
         if self._resumes is not None:
+            started = time.monotonic()
             self._host_moved = rebuild(iterator, self.model, record, self._arguments)
+            log.info("data brought to epoch %d in %.2f s", record.epoch + 1, time.monotonic() - started)
         iterators.wrap_steps(iterator, self._steps)
         batch_size, self._callback.samples = iterators.num_samples_per_epoch(iterator)
         self._meter.begin_fit(
@@ -274,13 +276,12 @@ def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, 
     Answers whether Python's or numpy's random state has moved: data that draws from it is where reading has brought it,
     which may be ahead, and so must be the state.
     """
-    started, before = time.monotonic(), randomness.of_host()
+    before = randomness.of_host()
     iterators.skip(iterator, record.epochs, model, arguments)
     moved = randomness.of_host() != before
     with _unbuilt_stay_so(model, record):
         model._symbolic_build(data_batch=symbolic_batch(iterator))
     variables.build_optimizers(model, record.trained)
-    log.info("data brought to epoch %d in %.2f s", len(record.epochs) + 1, time.monotonic() - started)
     return moved
 
 

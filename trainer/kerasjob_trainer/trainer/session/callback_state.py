@@ -87,7 +87,7 @@ def capture(callbacks: list[Any], mark: Mark | None = None) -> tuple[list[dict[s
 
 
 def restore(callbacks: list[Any], records: list[dict[str, Any]], tensors: Tensors) -> None:
-    """Sets what was captured; a callback that is another one now keeps what it has."""
+    """Sets what was captured; a callback that is another one now keeps what it has, as do arrays that are gone."""
     for index, (callback, record) in enumerate(zip(callbacks, records, strict=False)):
         if type(callback).__qualname__ != record["type"]:
             continue
@@ -95,6 +95,8 @@ def restore(callbacks: list[Any], records: list[dict[str, Any]], tensors: Tensor
             now = getattr(callback, name, None)
             if isinstance(value, dict) and _ARRAYS in value:
                 number, key = value[_ARRAYS], f"{_PREFIX}/{index}/{name}"
+                if (key if number is None else f"{key}/0") not in tensors:
+                    continue
                 value = tensors[key] if number is None else [tensors[f"{key}/{i}"] for i in range(number)]
             elif isinstance(now, (list, dict)) and type(now) is type(value):
                 # In place: what the program has made of it (an attribute of its own, a global) is the same object.

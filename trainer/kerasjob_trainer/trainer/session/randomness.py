@@ -5,6 +5,7 @@ Python's, numpy's, TensorFlow's eager one (from which operations without a seed 
 
 from __future__ import annotations
 
+import base64
 import random
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_g
 from tensorflow.python.eager import context
 
 from kerasjob_trainer.trainer.session.variables import local_value
+
+_WITH_WORDS = ("python", "numpy", "tensorflow")
 
 
 class Mark(NamedTuple):
@@ -36,9 +39,9 @@ def capture(at: Mark | None = None) -> dict[str, Any]:
     name, keys, *rest = at.numpy
     keras_generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
     return {
-        "python": at.python,
-        "numpy": [name, keys.tolist(), *rest],
-        "tensorflow": at.tensorflow,
+        "python": _json_state(at.python),
+        "numpy": [name, _text(keys), *rest],
+        "tensorflow": None if at.tensorflow is None else _json_state(at.tensorflow),
         # Drawn from where the program makes something, not in a step.
         "keras": None if keras_generator is None else local_value(keras_generator.state).tolist(),
     }
@@ -57,7 +60,7 @@ def restore(states: dict[str, Any], *, host: bool = True) -> None:
     mine = random.getstate()
     if host:
         name, keys, *rest = states["numpy"]
-        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        np.random.set_state((name, _words(keys), *rest))
     if states["keras"] is not None:
         generator = global_seed_generator()
         generator.state.assign(np.array(states["keras"], dtype=generator.state.dtype))
@@ -68,6 +71,40 @@ def restore(states: dict[str, Any], *, host: bool = True) -> None:
     random.setstate(_python_state(states["python"]) if host else mine)
 
 
+def share_words(states: dict[str, Any], known: dict[str, int]) -> dict[str, Any]:
+    """The states with a number in place of each long text, which `known` numbers: most draws leave it as it is."""
+    shared = dict(states)
+    for part in _WITH_WORDS:
+        if states.get(part) is not None:
+            first, words, *rest = states[part]
+            shared[part] = [first, known.setdefault(words, len(known)), *rest]
+    return shared
+
+
+def unshare_words(states: dict[str, Any], known: list[str]) -> dict[str, Any]:
+    """What `share_words` was given."""
+    whole = dict(states)
+    for part in _WITH_WORDS:
+        if states.get(part) is not None and isinstance(states[part][1], int):
+            first, number, *rest = states[part]
+            whole[part] = [first, known[number], *rest]
+    return whole
+
+
+def _json_state(state: Any) -> list[Any]:
+    """Of Python's generator: version, words of the Mersenne Twister, position in them, the next Gaussian."""
+    version, (*words, position), gauss = state
+    return [version, _text(np.array(words, dtype=np.uint32)), position, gauss]
+
+
 def _python_state(state: Any) -> tuple[Any, ...]:
-    version, words, gauss = state
-    return version, tuple(words), gauss
+    version, words, position, gauss = state
+    return version, (*_words(words).tolist(), position), gauss
+
+
+def _text(words: Any) -> str:
+    return base64.b64encode(words.astype("<u4").tobytes()).decode()
+
+
+def _words(text: str) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(text), dtype="<u4").astype(np.uint32)

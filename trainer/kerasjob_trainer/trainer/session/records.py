@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from kerasjob_trainer.trainer.failure import Refused
+from kerasjob_trainer.trainer.session import randomness
 
-VERSION = 2
+VERSION = 3
 RECIPE_MODULE = "kerasjob_trainer.recipe.running"
 
 
@@ -26,7 +27,8 @@ class CallRecord:
     `epoch`: the one in progress, or the next; `begun`: whether its callbacks have begun it.
     `step`: steps of it that are done, without `partial` more of an execution of several; `logs`: those of the last one;
     `ended`: there are no more of them in the epoch; `stopped`: since a callback has stopped training.
-    `trained`: what each optimizer trains, see `variables.optimized`.
+    `model`: its number, by when it was trained first. `trained`: what each optimizer trains, see
+    `variables.optimized`.
     `checkpoint`: holds the model's state at the end of the call; None where it trained nothing.
     `callbacks`: the state of the program's own.
     """
@@ -36,6 +38,7 @@ class CallRecord:
     random_start: dict[str, Any]
     random_epoch: dict[str, Any]
     random: dict[str, Any]
+    model: int = 0
     first_epoch: int = 0
     epochs: list[int] = field(default_factory=list)
     history: dict[str, list[Any]] = field(default_factory=dict)
@@ -53,15 +56,36 @@ class CallRecord:
 
 
 @dataclass
+class Evaluation:
+    """One `evaluate` of the program's own. `site`: where it is called; `result`: each metric by name."""
+
+    site: str
+    result: dict[str, Any]
+
+
 class SessionRecord:
-    """The whole session at a checkpoint."""
+    """The whole session at a checkpoint. What is finished does not change any more, and is made text of once."""
 
-    finished: list[CallRecord] = field(default_factory=list)
-    current: CallRecord | None = None
+    def __init__(self) -> None:
+        self.finished: list[CallRecord] = []
+        self.current: CallRecord | None = None
+        self.evaluations: list[Evaluation] = []
+        self._texts: list[str] = []  # of the finished calls
+        self._words: dict[str, int] = {}
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"version": VERSION, **asdict(self)}
+    def to_text(self) -> str:
+        """As JSON."""
+        for record in self.finished[len(self._texts) :]:
+            data = asdict(record)
+            data["random"] = randomness.share_words(data["random"], self._words)
+            self._texts.append(json.dumps(data))
+        rest = {
+            "version": VERSION,
+            "current": None if self.current is None else asdict(self.current),
+            "evaluations": [vars(evaluation) for evaluation in self.evaluations],
+            "words": list(self._words),
+        }
+        return f'{json.dumps(rest)[:-1]}, "finished": [{", ".join(self._texts)}]}}'
 
     @classmethod
     def read(cls, path: Path) -> SessionRecord:
@@ -69,11 +93,14 @@ class SessionRecord:
         data = json.loads(path.read_text())
         if data.get("version") != VERSION:
             raise Refused(f"the checkpoint has session version {data.get('version')}; this trainer knows {VERSION}")
-        current = data["current"]
-        return cls(
-            [CallRecord(**record) for record in data["finished"]],
-            None if current is None else CallRecord(**current),
-        )
+        record = cls()
+        for finished in data["finished"]:
+            finished["random"] = randomness.unshare_words(finished["random"], data["words"])
+            record.finished.append(CallRecord(**finished))
+        if data["current"] is not None:
+            record.current = CallRecord(**data["current"])
+        record.evaluations = [Evaluation(**evaluation) for evaluation in data["evaluations"]]
+        return record
 
 
 def plain(value: Any) -> Any:
@@ -123,3 +150,14 @@ def check_same(record: CallRecord, now: dict[str, Any]) -> None:
             f"fit call {record.call + 1} is not the one that was saved, so the program has changed or does not run the"
             f" same way twice: {'; '.join(differ)}. Run the program that was saved, or a new job"
         )
+
+
+def recorded_result(saved: SessionRecord, number: int, site: str) -> dict[str, Any]:
+    """The result of an evaluation (from 0). Raises Refused where it is not the one at this place."""
+    then = saved.evaluations[number].site if number < len(saved.evaluations) else "no place"
+    if then != site:
+        raise Refused(
+            f"evaluation {number + 1} was at {then} and is at {site}, so the program has changed or does not run the"
+            " same way twice. Run the program that was saved, or a new job"
+        )
+    return saved.evaluations[number].result

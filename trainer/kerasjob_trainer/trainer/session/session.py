@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import os
 import signal
 import sys
@@ -30,9 +29,19 @@ from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import lost_peer
 from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.call import Call, rebuild
+from kerasjob_trainer.trainer.session.models import Models, with_states
 from kerasjob_trainer.trainer.session.packing import Outputs
 from kerasjob_trainer.trainer.session.progress import Meter
-from kerasjob_trainer.trainer.session.records import CallRecord, SessionRecord, check_same, fingerprint, plain
+from kerasjob_trainer.trainer.session.records import (
+    CallRecord,
+    Evaluation,
+    SessionRecord,
+    call_site,
+    check_same,
+    fingerprint,
+    plain,
+    recorded_result,
+)
 from kerasjob_trainer.trainer.session.saver import Saver, Snapshot
 
 
@@ -45,12 +54,14 @@ class Session:
         self._saver = Saver(spec, control)
         self._saved = SessionRecord()
         self._record = SessionRecord()
+        self._models = Models()
+        self._with_state: set[str | None] = set()  # ends of calls that can be kept
         self._next_call = 0
         self._inside = False
         self._call: Call | None = None
         self._evaluating = False
         self._saved_at = time.monotonic()
-        self._held: list[Snapshot] = []  # the newest, and the one of the last call's end
+        self._held: list[Snapshot] = []  # the newest first
         self._rescued = False
         self._stop = threading.Event()
         self._outputs = Outputs(spec)
@@ -101,8 +112,7 @@ class Session:
             bound = inspect.signature(evaluate).bind(model, *args, **kwargs)
             wants_dict = bound.arguments.get("return_dict", False)
             bound.arguments["return_dict"] = True
-            result = evaluate(*bound.args, **bound.kwargs)
-            self._control.send("evaluated", result=plain(result))
+            result = self._remember(model, evaluate(*bound.args, **bound.kwargs))
             return result if wants_dict else model._flatten_metrics_in_order(result)
 
         def session_logs_of_epoch(model: Any, logs: Any) -> Any:
@@ -115,14 +125,25 @@ class Session:
         trainer.fit, trainer.evaluate = session_fit, session_evaluate
         trainer._get_metrics_result_or_logs = session_logs_of_epoch
         iterators.install()
+        self._models.install()
 
     def finish(self) -> None:
         """Waits for what is being written."""
         self._saver.wait()
 
+    def _remember(self, model: Any, result: dict[str, Any]) -> dict[str, Any]:
+        """The result of an evaluation of the program's own: of a stale model, the one that it had."""
+        number, site = len(self._record.evaluations), call_site(self._program_dir)
+        if self._models.is_stale(model):
+            result = recorded_result(self._saved, number, site)
+        self._record.evaluations.append(Evaluation(site, plain(result)))
+        self._control.send("evaluated", result=plain(result))
+        return result
+
     def _fit(self, fit: Any, model: Any, arguments: dict[str, Any]) -> Any:
         call = self._next_call
         self._next_call += 1
+        self._models.number(model)
         mark = fingerprint(arguments, self._program_dir)
         if call < len(self._saved.finished):
             return self._skip(fit, model, arguments, self._saved.finished[call], mark)
@@ -146,10 +167,12 @@ class Session:
         self._record.current = record
         call = Call(model, arguments, record, self._meter, tensors, self)
         self._call = call
+        record.model = self._models.number(model)
         iterators.at_first_reset(call.begin)
         before = self.num_steps
         history = fit(model, **arguments)
         self._call = None
+        self._models.set_fresh(model)
         record.random = randomness.capture()
         record.trained = variables.optimized(model)
         record.total_step = self.num_steps
@@ -159,6 +182,7 @@ class Session:
         record.callbacks, arrays = callback_state.capture(call.callbacks)
         self._finish_call(record)
         if record.checkpoint is not None and (self._spec.saves or self._spec.num_workers > 1):
+            self._with_state.add(record.checkpoint)
             self._keep(self._snapshot(variables.snapshot(model) | arrays, record, SavePhase.CALL_END))
         return history
 
@@ -176,10 +200,15 @@ class Session:
 
         iterators.at_first_reset(begin)
         fit(model, **{**arguments, "epochs": 0, "initial_epoch": 0, "callbacks": None, "verbose": 0})
+        tensors: dict[str, Any] = {}
         if record.checkpoint is not None:
-            values, arrays = callback_state.split(self._load(record.checkpoint))
-            variables.assign(model, values, f"checkpoint {record.checkpoint}")
-            callback_state.restore(callback_state.given(arguments), record.callbacks, arrays)
+            if (Path(self._spec.restored) / record.checkpoint).exists():
+                tensors = self._load(record.checkpoint)
+                variables.assign(model, callback_state.split(tensors)[0], f"checkpoint {record.checkpoint}")
+                self._models.set_fresh(model)
+            else:
+                self._models.set_stale(model, record.call)
+        callback_state.restore(callback_state.given(arguments), record.callbacks, callback_state.split(tensors)[1])
         randomness.restore(record.random, host=not moved)
         self._meter.total_step = record.total_step
         history = model.history
@@ -188,7 +217,17 @@ class Session:
         history.params = {**history.params, "epochs": arguments["epochs"]}
         log.info("fit call %d is finished: skipped in %.2f s", record.call + 1, time.monotonic() - started)
         self._finish_call(record)
+        if tensors:
+            self._keep_end(record, tensors)
         return history
+
+    def _keep_end(self, record: CallRecord, tensors: dict[str, Any]) -> None:
+        """The state at the end of a call that was skipped: in the store, or else in memory once more."""
+        if not self._spec.can_save:
+            record.checkpoint = checkpoint_id(record.total_step, SavePhase.CALL_END, self._spec.revision)
+        self._with_state.add(record.checkpoint)
+        if not self._spec.can_save:
+            self._keep(self._snapshot(tensors, record, SavePhase.CALL_END))
 
     def _finish_call(self, record: CallRecord) -> None:
         # Only a call in progress is begun again.
@@ -234,14 +273,15 @@ class Session:
 
     def _snapshot(self, tensors: dict[str, Any], record: CallRecord, phase: SavePhase) -> Snapshot:
         own = checkpoint_id(record.total_step, phase, self._spec.revision)
-        keep = {str(call.checkpoint) for call in self._record.finished if call.checkpoint not in (None, own)}
+        ends = {str(call.checkpoint) for call in with_states(self._record.finished)}
+        keep = (ends & self._with_state) - {own}
         position = {
             "call": record.call,
             "epoch": record.epoch,
             "step": record.step + record.partial,
             "phase": phase.value,
         }
-        text = json.dumps(self._record.to_json())
+        text = self._record.to_text()
         outputs = self._outputs.pack(self._call.callbacks if self._call is not None else [])
         return Snapshot(
             record.total_step, phase, self._spec.revision, tensors, text, position, tuple(sorted(keep)), outputs
@@ -250,8 +290,9 @@ class Session:
     def _keep(self, snapshot: Snapshot, *, upload: bool = True) -> None:
         """Holds a snapshot in memory for the case that a peer is lost; the first worker has it uploaded."""
         if self._spec.num_workers > 1:
-            kept = [snapshot] + [old for old in self._held if old.phase is SavePhase.CALL_END]
-            self._held = kept[: 1 if snapshot.phase is SavePhase.CALL_END else 2]
+            ends = [old for old in self._held if old.id in snapshot.keep]
+            # What is in the store can be brought from there; the last one may not be yet.
+            self._held = [snapshot, *(ends[:1] if self._spec.can_save else ends)]
         if self._spec.saves and upload:
             self._saver.save(snapshot)
             self._saved_at = time.monotonic()
