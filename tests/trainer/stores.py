@@ -4,7 +4,7 @@ import json
 import threading
 
 from kerasjob_api.constants import SavePhase
-from kerasjob_trainer.checkpoints import Checkpoints, Saved
+from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved
 from kerasjob_trainer.checkpoints import checkpoint_id as id_of
 from kerasjob_trainer.store import Entry
 
@@ -47,7 +47,8 @@ def save(
     (directory / "state.safetensors").write_bytes(f"{content} {step}".encode())
     (directory / "session.json").write_text(session)
     position = {"call": 0, "epoch": step, "step": 0, "phase": "epochEnd"}
-    return checkpoints.commit(Saved(directory, revision, step, parent, position, tuple(keep)))
+    files = Files({path.name: path for path in directory.iterdir()})
+    return checkpoints.commit(Saved(files, revision, step, parent, position, tuple(keep)))
 
 
 def key_of(store, id_: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,8 @@ from tests.trainer.stores import save
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import CheckpointConfig, Member, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer import restore
-from kerasjob_trainer.checkpoints import Checkpoints, checkpoint_id, file_record
-from kerasjob_trainer.held import Held, Shelf
+from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved, checkpoint_id
+from kerasjob_trainer.held import Shelf, files_of_trainer
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.server import serve
 from kerasjob_trainer.settings import Settings
@@ -19,14 +20,14 @@ from kerasjob_trainer.status import Status
 from kerasjob_trainer.store.directory import DirectoryStore
 
 
-def held(folder, step, revision, keep=()) -> Held:
+def held(folder, step, revision, keep=(), phase="step") -> Saved:
     id_ = checkpoint_id(step, SavePhase.STEP, revision)
     directory = folder / id_
     directory.mkdir(parents=True)
     (directory / "state.safetensors").write_text(f"held {step}")
     (directory / "session.json").write_text(json.dumps({"step": step}))
-    files = tuple(file_record(path) for path in sorted(directory.iterdir()))
-    return Held(revision, step, {"phase": "step"}, tuple(keep), files, None, directory)
+    files = Files({path.name: path for path in directory.iterdir()})
+    return Saved(files, revision, step, None, {"phase": phase}, tuple(keep))
 
 
 class PeerApi:
@@ -45,14 +46,14 @@ class PeerApi:
 @pytest.fixture
 def world(tmp_path):
     """The leader's side of a ring of two, whose other member is a real HTTP server."""
-    peer = Shelf()
+    peer = Shelf(1)
     server = serve("127.0.0.1", 0, "token", PeerApi(peer))
     members = (Member(0, 0, "127.0.0.1", 1, 2), Member(1, 0, "127.0.0.1", server.server_address[1], 3))
     program = ProgramConfig(script="train.py")
     config = WorkerConfig("default", "job", "uid", 2, 1, program, checkpoint=CheckpointConfig(str(tmp_path / "store")))
     settings = Settings(config, 0, 0, "", 0, tmp_path / "leader", "token", tmp_path, tmp_path, tmp_path)
     checkpoints = Checkpoints(DirectoryStore(tmp_path / "store" / settings.config.uid), settings.config.uid, 3)
-    own, status = Shelf(), Status(0, 0)
+    own, status = Shelf(1), Status(0, 0)
 
     def decide(revision=5):
         run = Run(Ring(settings.config.uid, revision, members), 0)
@@ -73,45 +74,46 @@ def test_nothing_anywhere_is_a_start_from_the_beginning(world):
 
 def test_a_step_that_a_peer_holds_is_newer_than_the_store(world):
     save(world.checkpoints, world.at / "s", 6, 4)
-    world.peer.put([held(world.at / "peer", 9, 4)])
+    world.peer.put(held(world.at / "peer", 9, 4))
     point = world.decide()
     assert point == restore.RestorePoint("000000000009.0-r4", 1)
     assert restored(world, point) == "held 9"
 
 
 def test_of_two_the_step_ahead_counts(world):
-    world.own.put([held(world.at / "own", 8, 4)])
-    world.peer.put([held(world.at / "peer", 9, 4)])
+    world.own.put(held(world.at / "own", 8, 4))
+    world.peer.put(held(world.at / "peer", 9, 4))
     assert world.decide().rank == 1
 
 
 def test_what_is_held_of_an_old_ring_is_older_than_what_a_later_one_has_stored(world):
-    world.own.put([held(world.at / "own", 9, 3)])
+    world.own.put(held(world.at / "own", 9, 3))
     save(world.checkpoints, world.at / "s", 8, 4)
     assert world.decide() == restore.RestorePoint(checkpoint_id(8, SavePhase.EPOCH_END, 4))
 
 
 def test_what_does_not_verify_is_passed_over_for_the_next(world):
     torn = held(world.at / "peer", 9, 4)
-    world.peer.put([torn])
-    (torn.directory / "state.safetensors").write_text("torn 9")
-    world.own.put([held(world.at / "own", 8, 4)])
+    world.peer.put(torn)
+    torn.files.records()
+    torn.files.paths["state.safetensors"].write_text("torn 9")
+    world.own.put(held(world.at / "own", 8, 4))
     point = world.decide()
     assert (point, restored(world, point)) == (restore.RestorePoint("000000000008.0-r4", 0), "held 8")
 
 
 def test_what_it_needs_comes_from_the_store_and_without_it_there_is_nothing(world):
     end = save(world.checkpoints, world.at / "s", 4, 4).id
-    world.peer.put([held(world.at / "peer", 9, 4, keep=[end])])
+    world.peer.put(held(world.at / "peer", 9, 4, keep=[end]))
     point = world.decide()
     assert point.rank == 1
     assert (world.settings.restored / "r5" / end / "state.safetensors").exists()
-    world.peer.put([held(world.at / "peer2", 10, 4, keep=[end, "000000000005.2-r4"])])
+    world.peer.put(held(world.at / "peer2", 10, 4, keep=[end, "000000000005.2-r4"]))
     assert world.decide().checkpoint == end  # whatever else is lost, what goes on is whole
 
 
 def test_a_store_that_is_down_does_not_keep_what_is_held(world):
-    world.own.put([held(world.at / "own", 9, 4)])
+    world.own.put(held(world.at / "own", 9, 4))
     broken = dataclasses.replace(
         world.settings, config=dataclasses.replace(world.settings.config, checkpoint=CheckpointConfig("s3://b/c"))
     )
@@ -119,12 +121,39 @@ def test_a_store_that_is_down_does_not_keep_what_is_held(world):
     assert restore.prepare(run, broken, Status(0, 0), world.own).rank == 0
 
 
-def test_a_shelf_lets_go_of_what_is_replaced(tmp_path):
-    shelf = Shelf()
-    first, second = held(tmp_path, 8, 4), held(tmp_path, 9, 5)
-    shelf.put([first])
-    shelf.put([second])
-    assert not first.directory.exists()
-    assert shelf.file(second.id, "state.safetensors") == second.directory / "state.safetensors"
-    assert shelf.file(second.id, "../session.json") is None
-    assert shelf.file(first.id, "state.safetensors") is None
+def test_a_shelf_holds_the_newest_and_the_end_that_it_needs(tmp_path):
+    shelf = Shelf(1)
+    first, second = held(tmp_path, 4, 4, phase="callEnd"), held(tmp_path, 8, 4, phase="callEnd")
+    step, newest = held(tmp_path, 9, 4, keep=[first.id, second.id]), held(tmp_path, 10, 4, keep=[first.id, second.id])
+    for saved in (first, second, step, newest, held(tmp_path, 9, 3)):
+        shelf.put(saved)
+    assert shelf.all() == [newest, second]
+    assert shelf.file(newest.id, "state.safetensors") == newest.files.paths["state.safetensors"]
+    assert shelf.file(newest.id, "../session.json") is None
+    assert shelf.file(step.id, "state.safetensors") is None
+    everything = Shelf(1000)
+    for saved in (first, held(tmp_path / "other", 8, 4, keep=[first.id], phase="callEnd"), newest):
+        everything.put(saved)
+    assert len(everything.all()) == 3
+
+
+def test_the_files_of_a_trainer_go_with_the_last_who_refers_to_them(tmp_path):
+    directory, released = tmp_path / "files", []
+    directory.mkdir()
+    (directory / "session.json").write_text("{}")
+    state = os.memfd_create("state")
+    os.write(state, b"tensors")
+    files = files_of_trainer(state, directory, lambda: released.append(1))
+    assert {name: path.read_bytes() for name, path in files.paths.items()} == {
+        "session.json": b"{}",
+        "state.safetensors": b"tensors",
+    }
+    shelf = Shelf(1)
+    shelf.put(Saved(files, 4, 9, None, {"phase": "step"}, ()))
+    del files
+    assert released == []
+    shelf.put(held(tmp_path, 10, 4))
+    assert released == [1]
+    assert not directory.exists()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(state)

@@ -31,7 +31,7 @@ def spec(folder: Path, num_workers: int = 1) -> RunSpec:
     return RunSpec(
         job="job", slot=1, rank=0, revision=1, hosts=("h:1",) * num_workers, seed=1,
         program=ProgramConfig(script="train.py"), program_dir=str(folder), staged="",
-        keras_home="", snapshots="", held="", temporary="", restored="",
+        keras_home="", snapshots="", archives="", temporary="", restored="",
     )  # fmt: skip
 
 
@@ -163,9 +163,9 @@ def test_a_model_with_other_variables_is_refused(keras):
     from kerasjob_trainer.trainer.session import variables
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="out")], name="m")
-    values = variables.snapshot(model)
+    values = variables.values(model)
     variables.assign(model, {name: value + 1 for name, value in values.items()}, "x")
-    assert np.array_equal(variables.snapshot(model)["m/out/kernel"], values["m/out/kernel"] + 1)
+    assert np.array_equal(variables.values(model)["m/out/kernel"], values["m/out/kernel"] + 1)
     with pytest.raises(Refused, match=r"m/out/kernel has shape \(2, 3\), saved was \(4, 3\)"):
         variables.assign(model, {**values, "m/out/kernel": np.ones((4, 3))}, "x")
 

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.trainer.stores import checkpoints_do_what_they_say, save, store_does_
 from kerasjob_api.constants import WorkerState
 from kerasjob_api.wire import FailureRecord, Member, Problem, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer import uploads
-from kerasjob_trainer.checkpoints import FILES, Checkpoints, Saved
+from kerasjob_trainer.checkpoints import FILES, Checkpoints, Files, Saved
 from kerasjob_trainer.meters import Histogram, Meters
 from kerasjob_trainer.metrics import exposition
 from kerasjob_trainer.run import Outcome, Run, judge
@@ -164,13 +165,14 @@ def test_an_upload_is_tried_again_and_given_up_only_where_nothing_later_needs_it
     store = Refusing(tmp_path / "store", times)
     status, meters = Status(0, 0), Meters()
     queue = uploads.Uploads(lambda: Checkpoints(store, "uid", 3), status, meters)
-    directory = tmp_path / "snapshot"
-    directory.mkdir()
     for name in FILES:
-        (directory / name).write_text("x")
-    queue.add(Saved(directory, 1, 6, None, {"phase": phase}, ()))
+        (tmp_path / name).write_text("x")
+    files = Files({name: tmp_path / name for name in FILES})
+    files_are_there = weakref.ref(files)
+    queue.add(Saved(files, 1, 6, None, {"phase": phase}, ()))
     assert queue.drain(10)
     assert (meters.checkpoints, meters.checkpoint_failures) == (saved, 1 - saved)
-    assert not directory.exists()
+    del files
+    assert files_are_there() is None
     report = status.report()
     assert (report.checkpoint is not None, report.problem is None) == (bool(saved), bool(saved))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,16 +61,54 @@ class Manifest:
         return list(self.data["files"])
 
 
+class Files:
+    """The files of a snapshot. `paths`: by name, where they are on this worker. `records`: as in a manifest."""
+
+    def __init__(self, paths: dict[str, Path], records: list[dict[str, Any]] | None = None) -> None:
+        self.paths = dict(sorted(paths.items()))
+        self._records = records
+        self._lock = threading.Lock()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Reads all files where it is the first to ask. Raises OSError."""
+        with self._lock:
+            if self._records is None:
+                self._records = [file_record(name, path) for name, path in self.paths.items()]
+            return self._records
+
+
 @dataclass(frozen=True)
 class Saved:
-    """What a trainer has written to local files, for `commit`."""
+    """A state that a trainer has told: of this worker, or of another one (whose paths are not known)."""
 
-    directory: Path
+    files: Files
     revision: int
     step: int
     parent: str | None
     position: dict[str, Any]
     keep: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        return checkpoint_id(self.step, SavePhase(self.position["phase"]), self.revision)
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """As of manifests: the newest is the greatest."""
+        return order_of(self.revision, self.step, self.position)
+
+    def to_json(self) -> dict[str, Any]:
+        """For another worker. Raises OSError."""
+        names = ("revision", "step", "position", "keep", "parent")
+        return {"files": self.files.records(), **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Saved:
+        """Raises KeyError, TypeError or ValueError for what is no such thing."""
+        known = {name: data[name] for name in ("revision", "step", "position", "parent")}
+        saved = cls(Files({}, list(data["files"])), **known, keep=tuple(data["keep"]))
+        _ = saved.order, [(file["name"], file["bytes"], file["sha256"]) for file in saved.files.records()]
+        return saved
 
 
 def now() -> str:
@@ -83,9 +122,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_record(path: Path) -> dict[str, Any]:
+def file_record(name: str, path: Path) -> dict[str, Any]:
     """A file in a manifest."""
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+    return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def is_whole(path: Path, record: dict[str, Any]) -> bool:
@@ -127,14 +166,12 @@ class Checkpoints:
     def commit(self, saved: Saved) -> Manifest | None:
         """Uploads the files, then the manifest. None where another writer has committed something else by the
         same id."""
-        id_ = checkpoint_id(saved.step, SavePhase(saved.position["phase"]), saved.revision)
-        paths = sorted(saved.directory.iterdir())
-        files = [file_record(path) for path in paths]
+        id_, files = saved.id, saved.files.records()
         # Several workers may have the same step to save: what one has committed is never written to by another.
         if (content := self.store.get(f"manifests/{id_}.json")) is not None:
             return _same(id_, content, files)
-        for path, file in zip(paths, files, strict=True):
-            self.store.put_file(_key(id_, file), path)
+        for file in files:
+            self.store.put_file(_key(id_, file), saved.files.paths[file["name"]])
         data = {
             "version": 1,
             "job": self.job,

@@ -11,7 +11,7 @@ from typing import Any
 from kerasjob_api.constants import WorkerState
 from kerasjob_api.wire import FailureRecord, Progress, from_wire
 from kerasjob_trainer.checkpoints import Saved
-from kerasjob_trainer.held import Held, Shelf
+from kerasjob_trainer.held import Shelf, files_of_trainer
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.status import Status
@@ -32,22 +32,16 @@ def hear_trainer(
     run.touch()
     kind = message["type"]
     if kind == "saved":
-        uploads.add(
-            Saved(
-                Path(message["directory"]),
-                run.ring.revision,
-                message["step"],
-                run.parent,
-                message["position"],
-                tuple(message["keep"]),
-            )
-        )
+        saved = _saved(run, message)
+        shelf.put(saved)
+        if message["upload"]:
+            uploads.add(saved)
     elif kind == "notSaved":
         meters.checkpoint_failed()
+    elif kind == "late":
+        meters.checkpoint_left_out()
     elif kind == "rescuing":
         run.rescuing = True
-    elif kind == "held":
-        shelf.put([_held(run, one) for one in message["held"]])
     elif kind == "failure":
         run.failure = from_wire(FailureRecord, message["record"])
     elif kind == "call":
@@ -58,15 +52,16 @@ def hear_trainer(
         _hear_current(run, message, status, meters)
 
 
-def _held(run: Run, data: dict[str, Any]) -> Held:
-    return Held(
+def _saved(run: Run, message: dict[str, Any]) -> Saved:
+    control, buffer = run.control, message["buffer"]
+    assert control is not None
+    return Saved(
+        files_of_trainer(message["file"], Path(message["directory"]), lambda: control.release(buffer)),
         run.ring.revision,
-        data["step"],
-        data["position"],
-        tuple(data["keep"]),
-        tuple(data["files"]),
+        message["step"],
         run.parent,
-        Path(data["directory"]),
+        message["position"],
+        tuple(message["keep"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the last trainer of this worker still held when a peer was lost: snapshots of whole steps, as local files.
+"""What the trainer of this worker has told last: whole states, in memory, for the case that a trainer is lost.
 
 Put here as the trainer says it (`hearing`), given to other workers over HTTP (`server`), looked through for the newest
 when a ring is formed (`restore`).
@@ -6,79 +6,63 @@ when a ring is formed (`restore`).
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from kerasjob_api.constants import SavePhase
-from kerasjob_trainer.checkpoints import Saved, checkpoint_id, order_of
+from kerasjob_trainer.checkpoints import FILES, Files, Saved
 
 
-@dataclass(frozen=True)
-class Held:
-    """One snapshot. `files`: as in a manifest. `directory`: on this worker, where it is this worker's."""
+def files_of_trainer(state: int, directory: Path, released: Callable[[], None]) -> Files:
+    """A state as an open file, and the other files in a directory. Once nobody refers to them any more, the file is
+    closed, the directory deleted, and `released` called."""
+    paths = {path.name: path for path in directory.iterdir()}
+    files = Files({FILES[0]: Path(f"/proc/self/fd/{state}"), **paths})
+    weakref.finalize(files, _release, state, directory, released).atexit = False
+    return files
 
-    revision: int
-    step: int
-    position: dict[str, Any]
-    keep: tuple[str, ...]
-    files: tuple[dict[str, Any], ...]
-    parent: str | None = None
-    directory: Path | None = None
 
-    @property
-    def id(self) -> str:
-        return checkpoint_id(self.step, SavePhase(self.position["phase"]), self.revision)
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        """As of manifests: the newest is the greatest."""
-        return order_of(self.revision, self.step, self.position)
-
-    def to_json(self) -> dict[str, Any]:
-        """For another worker."""
-        names = ("revision", "step", "position", "keep", "files", "parent")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Held:
-        """Raises KeyError, TypeError or ValueError for what is no such thing."""
-        known = {name: data[name] for name in ("revision", "step", "position", "parent")}
-        held = cls(**known, keep=tuple(data["keep"]), files=tuple(data["files"]))
-        _ = held.order
-        return held
-
-    def saved(self, directory: Path) -> Saved:
-        """As if a trainer had saved it in a directory."""
-        return Saved(directory, self.revision, self.step, self.parent, self.position, self.keep)
+def _release(state: int, directory: Path, released: Callable[[], None]) -> None:
+    os.close(state)
+    shutil.rmtree(directory, ignore_errors=True)
+    released()
 
 
 class Shelf:
-    """What is held now: of one ring revision, the newest that has left something. May be asked from any thread."""
+    """What is held now. May be asked from any thread.
 
-    def __init__(self) -> None:
+    `num_ends`: how many states at the ends of calls are held that the newest one needs; in a store they are as well.
+    """
+
+    def __init__(self, num_ends: int) -> None:
+        self._num_ends = num_ends
         self._lock = threading.Lock()
-        self._held: list[Held] = []
+        self._held: list[Saved] = []  # the newest first
 
-    def put(self, held: list[Held]) -> None:
-        """Takes the place of what was held, whose files go."""
+    def put(self, saved: Saved) -> None:
+        """Holds a state instead of those before it."""
         with self._lock:
-            before, self._held = self._held, held
-        kept = {one.directory for one in held}
-        for one in before:
-            if one.directory is not None and one.directory not in kept:
-                shutil.rmtree(one.directory, ignore_errors=True)
+            if self._held and saved.order < self._held[0].order:
+                return  # a late word of an older ring's trainer
+            ends = [one for one in self._held if one.id in saved.keep and _is_end(one)]
+            self._held = [saved, *ends[: self._num_ends]]
 
-    def all(self) -> list[Held]:
+    def all(self) -> list[Saved]:
         """The newest first."""
         with self._lock:
-            return sorted(self._held, key=lambda one: one.order, reverse=True)
+            return list(self._held)
 
     def file(self, id_: str, name: str) -> Path | None:
-        """A file of a snapshot."""
+        """A file of a state."""
         for one in self.all():
-            if one.id == id_ and one.directory is not None and name in [file["name"] for file in one.files]:
-                return one.directory / name
+            if one.id == id_:
+                return one.files.paths.get(name)
         return None
+
+
+def _is_end(saved: Saved) -> bool:
+    return SavePhase(saved.position["phase"]) is SavePhase.CALL_END

@@ -52,7 +52,7 @@ class Meters:
         self._step_base, self._samples_base = Histogram(STEP_BUCKETS), 0.0
         self._step_now, self._samples_now = Histogram(STEP_BUCKETS), 0.0
         self.checkpoint_seconds = Histogram(CHECKPOINT_BUCKETS)
-        self.checkpoints = self.checkpoint_failures = 0
+        self.checkpoints = self.checkpoint_failures = self.checkpoints_left_out = 0
         self.gauges: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
 
@@ -91,6 +91,11 @@ class Meters:
         """A checkpoint was given up."""
         with self._lock:
             self.checkpoint_failures += 1
+
+    def checkpoint_left_out(self) -> None:
+        """A checkpoint was due while those before were on their way."""
+        with self._lock:
+            self.checkpoints_left_out += 1
 
     def gauge(self, name: str, value: float) -> None:
         """Sets a gauge."""

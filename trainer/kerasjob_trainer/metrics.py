@@ -56,6 +56,11 @@ class _AgentCollector(Collector):
         yield CounterMetricFamily(
             "kerasjob_checkpoint_failures", "Checkpoints that were given up", meters.checkpoint_failures
         )
+        yield CounterMetricFamily(
+            "kerasjob_checkpoints_left_out",
+            "Checkpoints that were due while those before were on their way",
+            meters.checkpoints_left_out,
+        )
         state = GaugeMetricFamily("kerasjob_agent_state", "1 for the state that the agent is in", labels=["state"])
         for each in WorkerState:
             state.add_metric([each.value], float(each is status.state))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasjob_api.wire import Member
-from kerasjob_trainer.held import Held
+from kerasjob_trainer.checkpoints import Saved
 
 TIMEOUT_SECONDS = 5.0
 ANSWER_MAX_BYTES = 4 * 1024**2
@@ -32,9 +32,9 @@ class Peer:
         answer = self._json(f"/v1/restore?revision={revision}")
         return answer["checkpoint"], answer["from"]
 
-    def held(self, revision: int) -> list[Held]:
+    def held(self, revision: int) -> list[Saved]:
         """What the member held when the ring before this revision ended."""
-        return [Held.from_json(one) for one in self._json(f"/v1/held?revision={revision}")["held"]]
+        return [Saved.from_json(one) for one in self._json(f"/v1/held?revision={revision}")["held"]]
 
     def fetch(self, id_: str, name: str, target: Path) -> None:
         """Brings a file that the member holds."""

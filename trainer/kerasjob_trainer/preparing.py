@@ -8,7 +8,8 @@ from __future__ import annotations
 import shutil
 
 from kerasjob_trainer import outputs, restore
-from kerasjob_trainer.held import Held, Shelf
+from kerasjob_trainer.checkpoints import Saved
+from kerasjob_trainer.held import Shelf
 from kerasjob_trainer.restore import RestorePoint
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.runspec import restored_dir
@@ -17,6 +18,8 @@ from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.uploads import Uploads
 
+# Without a store all states at the ends of calls are held that a later one needs; a bounded number.
+_ALL_ENDS = 1000
 # How long a ring that has what is held to go on from waits for what goes to the store.
 UPLOAD_SECONDS = 2.0
 
@@ -27,7 +30,7 @@ class Preparing:
     def __init__(self, settings: Settings, status: Status, uploads: Uploads) -> None:
         self._settings, self._status, self._uploads = settings, status, uploads
         self._restore_points: dict[int, RestorePoint] = {}
-        self.shelf = Shelf()
+        self.shelf = Shelf(_ALL_ENDS if settings.config.checkpoint is None else 1)
 
     def run(self, run: Run) -> RestorePoint:
         """Answers what the ring goes on from. Raises restore.Cancelled, OSError, ValueError."""
@@ -38,20 +41,18 @@ class Preparing:
             archive = restored_dir(self._settings, run.ring.revision) / point.checkpoint / outputs.ARCHIVE
         outputs.put_back(self._settings.program_dir, self._settings.staged, archive)
         if point.rank == run.rank and self._settings.config.checkpoint is not None:
-            for held in reversed(self.shelf.all()):
-                self._uploads.add(held.saved(restore.copy_for_upload(held, self._settings.snapshots)))
+            for saved in reversed(self.shelf.all()):
+                self._uploads.add(saved)
         self._restore_points[run.ring.revision] = point
         return point
 
     def _clear(self) -> None:
         settings = self._settings
-        if self._uploads.drain(UPLOAD_SECONDS if self.shelf.all() else None):
-            shutil.rmtree(settings.snapshots, ignore_errors=True)  # what a killed trainer left half written
+        self._uploads.drain(UPLOAD_SECONDS if self.shelf.all() else None)
         shutil.rmtree(settings.temporary, ignore_errors=True)
-        for archives in settings.held.glob("outputs-*"):
-            shutil.rmtree(archives, ignore_errors=True)
+        shutil.rmtree(settings.archives, ignore_errors=True)
 
-    def held(self, revision: int, run: Run | None) -> list[Held]:
+    def held(self, revision: int, run: Run | None) -> list[Saved]:
         """What the trainer before a ring has left; `run`: the one in progress. Raises Refused."""
         if self._status.revision > revision:
             raise Refused(409, f"ring revision {revision} is over")

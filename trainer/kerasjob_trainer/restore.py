@@ -6,17 +6,15 @@ worker still holds of the step before a peer was lost, or what is in the store. 
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from kerasjob_api.constants import Reason
 from kerasjob_api.wire import Problem
-from kerasjob_trainer.checkpoints import Checkpoints, is_whole, open_checkpoints
-from kerasjob_trainer.held import Held, Shelf
+from kerasjob_trainer.checkpoints import Checkpoints, Saved, is_whole, open_checkpoints
+from kerasjob_trainer.held import Shelf
 from kerasjob_trainer.log import log
 from kerasjob_trainer.peers import Peer, PeerError
 from kerasjob_trainer.run import Run
@@ -91,12 +89,12 @@ class _Restoring:
         newest = self._until_stored(lambda: self._store().newest_whole(self._target))
         return RestorePoint(None if newest is None else newest.id)
 
-    def _held_by(self, rank: int) -> list[Held]:
+    def _held_by(self, rank: int) -> list[Saved]:
         if rank == self._run.rank:
             return self._shelf.all()
         return self._until_answered(lambda: self._peers[rank].held(self._revision))
 
-    def _is_newest(self, held: Held) -> bool:
+    def _is_newest(self, held: Saved) -> bool:
         """Whether the store has nothing newer. A store that does not answer is not waited for: to go on from something
         older costs steps, and changes no result."""
         if self._settings.config.checkpoint is None:
@@ -132,14 +130,13 @@ class _Restoring:
             else:
                 self._store().fetch(wanted, self._target)
 
-    def _bring_files(self, held: Held, mine: Held | None, rank: int) -> None:
+    def _bring_files(self, held: Saved, mine: Saved | None, rank: int) -> None:
         directory = self._target / held.id
         directory.mkdir(exist_ok=True)
-        for file in held.files:
+        for file in held.files.records():
             path = directory / str(file["name"])
-            path.unlink(missing_ok=True)
-            if mine is not None and file in mine.files and mine.directory is not None:
-                os.link(mine.directory / path.name, path)
+            if mine is not None and file in mine.files.records():
+                shutil.copyfile(mine.files.paths[path.name], path)
             else:
                 self._peers[rank].fetch(held.id, path.name, path)
                 if not is_whole(path, file):
@@ -180,12 +177,3 @@ class _Restoring:
 def _wait(cancelled: threading.Event, seconds: float) -> None:
     if cancelled.wait(seconds):
         raise Cancelled
-
-
-def copy_for_upload(held: Held, snapshots: Path) -> Path:
-    """A directory of its own with the files of a snapshot, since what is uploaded is deleted."""
-    assert held.directory is not None
-    directory = snapshots / held.id
-    shutil.rmtree(directory, ignore_errors=True)
-    shutil.copytree(held.directory, directory, copy_function=os.link)
-    return directory

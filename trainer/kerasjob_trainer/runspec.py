@@ -28,7 +28,7 @@ class RunSpec:
     staged: str  # lists what is in `program_dir` and no output
     keras_home: str
     snapshots: str
-    held: str  # where it writes what it still has when a peer is lost
+    archives: str
     temporary: str  # TMPDIR
     restored: str  # holds a directory per checkpoint that was brought here
     every_epochs: int = 1
@@ -76,7 +76,7 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         staged=str(settings.staged),
         keras_home=str(settings.keras_home),
         snapshots=str(settings.snapshots),
-        held=str(settings.held / f"r{ring.revision}"),
+        archives=str(settings.archives),
         temporary=str(settings.temporary),
         restored=str(restored_dir(settings, ring.revision)),
         every_epochs=config.checkpoint.every_epochs if config.checkpoint is not None else 1,

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from kerasjob_api.wire import Ring, WorkerReport, from_wire, to_wire
-from kerasjob_trainer.held import Held
+from kerasjob_trainer.checkpoints import Saved
 from kerasjob_trainer.log import log
 from kerasjob_trainer.restore import RestorePoint
 
@@ -46,7 +46,7 @@ class Api(Protocol):
 
     def restore_point(self, revision: int) -> RestorePoint: ...
 
-    def held(self, revision: int) -> list[Held]: ...
+    def held(self, revision: int) -> list[Saved]: ...
 
     def held_file(self, id_: str, name: str) -> Path | None: ...
 

@@ -50,13 +50,13 @@ class Settings:
 
     @property
     def snapshots(self) -> Path:
-        """Where the trainer writes what the agent uploads."""
+        """Where trainers write what belongs to a state besides its tensors."""
         return self.work / "snapshots"
 
     @property
-    def held(self) -> Path:
-        """Where the trainer writes what it still has when a peer is lost."""
-        return self.work / "held"
+    def archives(self) -> Path:
+        """Where a trainer packs the program's files."""
+        return self.work / "archives"
 
     @property
     def temporary(self) -> Path:

@@ -21,10 +21,9 @@ from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Problem, Ring, WorkerReport
 from kerasjob_trainer import log as logs
 from kerasjob_trainer import restore
-from kerasjob_trainer.checkpoints import open_checkpoints
+from kerasjob_trainer.checkpoints import Saved, open_checkpoints
 from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
 from kerasjob_trainer.hearing import hear_trainer
-from kerasjob_trainer.held import Held
 from kerasjob_trainer.log import log
 from kerasjob_trainer.mainloop import Loop
 from kerasjob_trainer.meters import Meters
@@ -91,7 +90,7 @@ class Supervisor:
     def take_ring(self, ring: Ring) -> WorkerReport:
         return self._loop.call(self._take_ring, ring)
 
-    def held(self, revision: int) -> list[Held]:
+    def held(self, revision: int) -> list[Saved]:
         return self._preparing.held(revision, self._run)
 
     def held_file(self, id_: str, name: str) -> Path | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +45,7 @@ class Uploads:
             return self._idle.wait_for(lambda: self._pending == 0, timeout_seconds)
 
     def _run(self) -> None:
+        saved: Saved | None
         while True:
             saved = self._queue.get()
             try:
@@ -54,7 +54,7 @@ class Uploads:
                 log.exception("a fault in the agent's uploads")
                 self._meters.checkpoint_failed()
             finally:
-                shutil.rmtree(saved.directory, ignore_errors=True)
+                saved = None  # its memory goes, before the next one is waited for
                 with self._idle:
                     self._pending -= 1
                     self._idle.notify_all()
@@ -70,12 +70,13 @@ class Uploads:
                 manifest = checkpoints.commit(saved)
                 break
             except StoreError as error:
-                self._status.set(problem=Problem(Reason.STORAGE_ERROR, str(error)))
+                words = str(error)  # the error itself refers to the state, whose memory it would keep
+                self._status.set(problem=Problem(Reason.STORAGE_ERROR, words))
                 if wait is None:
-                    log.error("the checkpoint of step %d is given up: %s", saved.step, error)
+                    log.error("the checkpoint of step %d is given up: %s", saved.step, words)
                     self._meters.checkpoint_failed()
                     return
-                log.warning("the checkpoint of step %d is not saved yet: %s", saved.step, error)
+                log.warning("the checkpoint of step %d is not saved yet: %s", saved.step, words)
                 time.sleep(wait)
         if manifest is None:
             self._meters.checkpoint_failed()

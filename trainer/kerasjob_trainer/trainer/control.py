@@ -21,18 +21,23 @@ class Control:
         self._agent = agent
         self._lock = threading.Lock()
 
-    def send(self, kind: str, **fields: Any) -> None:
-        """Sends one message."""
-        line = json.dumps({"type": kind, **fields}).encode() + b"\n"
+    def send(self, kind: str, fd: int | None = None, **fields: Any) -> None:
+        """Sends one message, and an open file where it says so."""
+        line = json.dumps({"type": kind, "hasFile": fd is not None, **fields}).encode() + b"\n"
         with self._lock, contextlib.suppress(OSError):
+            if fd is not None:
+                line = line[socket.send_fds(self._agent, [line], [fd]) :]
             self._agent.sendall(line)
 
-    def listen(self, stop: Callable[[], None]) -> None:
-        """Calls `stop` in a thread once the agent asks for that."""
-        threading.Thread(target=self._listen, args=(stop,), name="control", daemon=True).start()
+    def listen(self, stop: Callable[[], None], released: Callable[[int], None]) -> None:
+        """In a thread, calls `stop` where the agent asks for that, `released` where it is done with a buffer."""
+        threading.Thread(target=self._listen, args=(stop, released), name="control", daemon=True).start()
 
-    def _listen(self, stop: Callable[[], None]) -> None:
+    def _listen(self, stop: Callable[[], None], released: Callable[[int], None]) -> None:
         with self._agent.makefile("rb") as lines:
             for line in lines:
-                if json.loads(line)["type"] == "stop":
+                message = json.loads(line)
+                if message["type"] == "stop":
                     stop()
+                elif message["type"] == "released":
+                    released(message["buffer"])

@@ -52,10 +52,9 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         keras.utils.set_random_seed(spec.seed % 2**32)
         staged_datasets.apply(Path(spec.keras_home))
         session.install()
-        control.listen(session.request_stop)
+        control.listen(session.request_stop, session.buffer_released)
         control.send("formed")
         _run_program(spec)
-        session.finish()
         sys.stdout.flush()
         barrier(strategy)
     except BaseException as error:
@@ -63,7 +62,6 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         code, record = classify(error, spec, session.num_steps)
         if code is ExitCode.CLUSTER_FAULT:
             session.rescue()
-        session.finish()
         control.send("failure", record=to_wire(record))
         log.error("the program ended: %s: %s", record.reason, record.message.splitlines()[:1])
         return code

@@ -267,7 +267,7 @@ class Call:
         record.logs = plain(record.logs)
         record.trained = variables.optimized(self.model)
         record.callbacks, tensors = callback_state.capture(self.callbacks, callbacks)
-        return variables.snapshot(self.model) | tensors
+        return variables.values(self.model) | tensors
 
 
 def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, Any]) -> bool:

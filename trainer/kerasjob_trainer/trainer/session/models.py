@@ -18,7 +18,7 @@ from keras.src.backend.tensorflow import trainer as keras_trainer
 from kerasjob_trainer.log import log
 from kerasjob_trainer.trainer.session.records import CallRecord
 
-# States at the ends of calls: of so many calls, and of the last call of so many models.
+# States at the ends of calls: of so many calls where there is a store, and of the last call of so many models.
 CALLS_KEPT = 16
 MODELS_KEPT = 16
 
@@ -26,7 +26,7 @@ _ANSWERS = ("predict", "predict_on_batch", "test_on_batch", "train_on_batch")
 _WRITES = ("save", "save_weights", "export")
 
 
-def with_states(finished: list[CallRecord]) -> list[CallRecord]:
+def with_states(finished: list[CallRecord], num_calls: int) -> list[CallRecord]:
     """Of finished calls those whose states are kept: the last ones, and the last one of each model trained lately."""
     last: dict[int, CallRecord] = {}  # of each model
     for record in reversed(finished):
@@ -34,7 +34,7 @@ def with_states(finished: list[CallRecord]) -> list[CallRecord]:
             break
         if record.checkpoint is not None:
             last.setdefault(record.model, record)
-    kept = {record.call for record in (*last.values(), *finished[-CALLS_KEPT:])}
+    kept = {record.call for record in (*last.values(), *finished[max(0, len(finished) - num_calls) :])}
     return [record for record in finished if record.call in kept and record.checkpoint is not None]
 
 
@@ -81,11 +81,10 @@ class Models:
                 log.info("%s: left as it is, for the state after fit call %d is not kept", path, call)
                 return None
             log.warning(
-                "%s of a model as fit call %d had left it: that state is not kept any more (those of the last %d calls"
-                " are), so what comes of it is not what came of it before",
+                "%s of a model as fit call %d had left it: that state is not kept any more, so what comes of it is not"
+                " what came of it before",
                 method.__name__,
                 call,
-                CALLS_KEPT,
             )
             return method(model, *args, **kwargs)
 

@@ -17,11 +17,11 @@ _KEPT = 4
 
 
 class Outputs:
-    """Of one trainer. Archives lie beside what it holds, and are its own."""
+    """Of one trainer."""
 
     def __init__(self, spec: RunSpec) -> None:
         self._program_dir, self._staged = Path(spec.program_dir), Path(spec.staged)
-        self._archives = Path(spec.held).parent / f"outputs-r{spec.revision}"
+        self._archives = Path(spec.archives)
         self._numbers = itertools.count()
         self._known: dict[str, tuple[int, int]] = {}
         self._newest: Path | None = None

@@ -1,103 +1,97 @@
-"""Snapshots as local files, for the agent, which uploads them or hands them to other workers. The session's.
+"""Hands whole states to the agent, which keeps the newest in memory for other workers, and uploads what is due.
 
-What is saved as a matter of course is written in a thread, by the first worker. What a worker still holds when it must
-end is written at once.
+The state goes as a file in memory, the rest, which is small, as files in a directory. Used by the session.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from kerasjob_api.constants import SavePhase
-from kerasjob_trainer.checkpoints import checkpoint_id, file_record
 from kerasjob_trainer.log import log
 from kerasjob_trainer.outputs import ARCHIVE
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
+from kerasjob_trainer.trainer.session.buffers import Buffer, Buffers, Tensors
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A whole state, which must not change any more.
+    """What belongs to a state besides its tensors.
 
     `session`: JSON text. `outputs`: an archive of the program's files. `keep`: checkpoints that this one needs.
     """
 
     step: int
     phase: SavePhase
-    revision: int
-    tensors: dict[str, np.ndarray[Any, Any]]
     session: str
     position: dict[str, Any]
     keep: tuple[str, ...]
     outputs: Path | None = None
 
-    @property
-    def id(self) -> str:
-        return checkpoint_id(self.step, self.phase, self.revision)
-
-    def write(self, directory: Path) -> None:
-        """Writes the files."""
-        directory.mkdir(parents=True, exist_ok=True)
-        save_file(self.tensors, directory / "state.safetensors")
-        (directory / "session.json").write_text(self.session)
-        if self.outputs is not None:
-            shutil.copy(self.outputs, directory / ARCHIVE)
-
-    def describe(self, directory: Path) -> dict[str, Any]:
-        """What the agent is told of it."""
-        return {
-            "directory": str(directory),
-            "step": self.step,
-            "position": self.position,
-            "keep": list(self.keep),
-        }
-
 
 class Saver:
-    """One write at a time: the next one waits for the one before."""
+    """Of one trainer. Where the agent has not done with the states before, what is due is left out, and said."""
 
     def __init__(self, spec: RunSpec, control: Control) -> None:
         self._spec, self._control = spec, control
-        self._thread: threading.Thread | None = None
+        self._buffers = Buffers()
+        self._numbers = itertools.count()
+        self._is_late = False
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Has it written, and uploaded by the agent."""
-        self.wait()
-        self._thread = threading.Thread(target=self._write, args=(snapshot,), name="saver")
-        self._thread.start()
+    def buffer(self) -> Buffer | None:
+        """To be filled with a state that is due; None where it is left out."""
+        buffer = self._buffers.take()
+        if buffer is None:
+            self._control.send("late")
+            if not self._is_late:
+                log.warning("a checkpoint is due and those before are still on their way to the store: it is left out")
+        self._is_late = buffer is None
+        return buffer
 
-    def wait(self) -> None:
-        """Until everything is written."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+    def extra_buffer(self) -> Buffer:
+        """To be filled with a state that cannot be left out."""
+        return self._buffers.take_extra(lambda: log.warning("waits for states that are on their way to the store"))
 
-    def hold(self, snapshots: list[Snapshot]) -> None:
-        """Writes what this worker holds, for the agent to give to whoever needs it. The newest first."""
-        self._control.send("rescuing")
-        held = []
-        for snapshot in snapshots:
-            directory = Path(self._spec.held) / snapshot.id
-            snapshot.write(directory)
-            files = [file_record(path) for path in sorted(directory.iterdir())]
-            held.append({**snapshot.describe(directory), "files": files})
-        self._control.send("held", held=held)
+    def released(self, number: int) -> None:
+        """The agent is done with a buffer."""
+        self._buffers.give_back(number)
 
-    def _write(self, snapshot: Snapshot) -> None:
-        directory = Path(self._spec.snapshots) / snapshot.id
+    def hand_over(self, snapshot: Snapshot, tensors: Tensors, buffer: Buffer, *, upload: bool) -> None:
+        """Copies the tensors, which may change then. What cannot be written is said and counts as not saved."""
+        number = next(self._numbers)
+        directory = Path(self._spec.snapshots) / f"{snapshot.step}-r{self._spec.revision}-{number}"
         try:
-            snapshot.write(directory)
-        except Exception as error:
-            log.error("the snapshot of step %d cannot be written to %s: %s", snapshot.step, directory, error)
+            buffer.write(tensors)
+            directory.mkdir(parents=True)
+            (directory / "session.json").write_text(snapshot.session)
+            if snapshot.outputs is not None:
+                _link(snapshot.outputs, directory / ARCHIVE)
+        except Exception as error:  # a full disk, no more memory: training goes on
+            log.error("the state of step %d cannot be saved: %s: %s", snapshot.step, type(error).__name__, error)
             shutil.rmtree(directory, ignore_errors=True)
+            self._buffers.give_back(buffer.number)
             self._control.send("notSaved")
             return
-        self._control.send("saved", **snapshot.describe(directory))
+        self._control.send(
+            "saved",
+            fd=buffer.fd,
+            buffer=buffer.number,
+            directory=str(directory),
+            step=snapshot.step,
+            position=snapshot.position,
+            keep=list(snapshot.keep),
+            upload=upload,
+        )
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)

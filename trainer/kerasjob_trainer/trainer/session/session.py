@@ -28,8 +28,9 @@ from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import lost_peer
 from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
+from kerasjob_trainer.trainer.session.buffers import Buffer
 from kerasjob_trainer.trainer.session.call import Call, rebuild
-from kerasjob_trainer.trainer.session.models import Models, with_states
+from kerasjob_trainer.trainer.session.models import CALLS_KEPT, Models, with_states
 from kerasjob_trainer.trainer.session.packing import Outputs
 from kerasjob_trainer.trainer.session.progress import Meter
 from kerasjob_trainer.trainer.session.records import (
@@ -61,7 +62,6 @@ class Session:
         self._call: Call | None = None
         self._evaluating = False
         self._saved_at = time.monotonic()
-        self._held: list[Snapshot] = []  # the newest first
         self._rescued = False
         self._stop = threading.Event()
         self._outputs = Outputs(spec)
@@ -127,9 +127,9 @@ class Session:
         iterators.install()
         self._models.install()
 
-    def finish(self) -> None:
-        """Waits for what is being written."""
-        self._saver.wait()
+    def buffer_released(self, number: int) -> None:
+        """The agent is done with a snapshot."""
+        self._saver.released(number)
 
     def _remember(self, model: Any, result: dict[str, Any]) -> dict[str, Any]:
         """The result of an evaluation of the program's own: of a stale model, the one that it had."""
@@ -181,9 +181,9 @@ class Session:
             record.checkpoint = checkpoint_id(self.num_steps, SavePhase.CALL_END, self._spec.revision)
         record.callbacks, arrays = callback_state.capture(call.callbacks)
         self._finish_call(record)
-        if record.checkpoint is not None and (self._spec.saves or self._spec.num_workers > 1):
+        if record.checkpoint is not None and self._keeps:
             self._with_state.add(record.checkpoint)
-            self._keep(self._snapshot(variables.snapshot(model) | arrays, record, SavePhase.CALL_END))
+            self._hand_over(record, SavePhase.CALL_END, variables.values(model) | arrays, upload=self._spec.saves)
         return history
 
     def _skip(
@@ -227,7 +227,7 @@ class Session:
             record.checkpoint = checkpoint_id(record.total_step, SavePhase.CALL_END, self._spec.revision)
         self._with_state.add(record.checkpoint)
         if not self._spec.can_save:
-            self._keep(self._snapshot(tensors, record, SavePhase.CALL_END))
+            self._hand_over(record, SavePhase.CALL_END, tensors, upload=False)
 
     def _finish_call(self, record: CallRecord) -> None:
         # Only a call in progress is begun again.
@@ -264,37 +264,49 @@ class Session:
         """Whether the end of an epoch (from 0) is to be saved."""
         return (epoch + 1) % self._spec.every_epochs == 0
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether a state is of use to anybody: for the store, or for other workers."""
+        return self._spec.saves or self._spec.num_workers > 1
+
     def _save_call(self, call: Call, phase: SavePhase, *, upload: bool = True) -> None:
-        if not self._spec.saves and self._spec.num_workers == 1:
+        if not self._keeps or (buffer := self._saver.buffer()) is None:
             return
         tensors = call.capture()
-        if tensors is not None:
-            self._keep(self._snapshot(tensors, call.record, phase), upload=upload)
+        if tensors is None:
+            self._saver.released(buffer.number)
+        else:
+            self._hand_over(call.record, phase, tensors, buffer, upload=upload and self._spec.saves)
 
-    def _snapshot(self, tensors: dict[str, Any], record: CallRecord, phase: SavePhase) -> Snapshot:
+    def _hand_over(
+        self,
+        record: CallRecord,
+        phase: SavePhase,
+        tensors: dict[str, Any],
+        buffer: Buffer | None = None,
+        *,
+        upload: bool,
+    ) -> None:
+        """Gives the agent a state; one for which there is no buffer yet gets one in any case."""
         own = checkpoint_id(record.total_step, phase, self._spec.revision)
-        ends = {str(call.checkpoint) for call in with_states(self._record.finished)}
-        keep = (ends & self._with_state) - {own}
+        num_calls = CALLS_KEPT if self._spec.can_save else 0
+        ends = {str(call.checkpoint) for call in with_states(self._record.finished, num_calls)}
         position = {
             "call": record.call,
             "epoch": record.epoch,
             "step": record.step + record.partial,
             "phase": phase.value,
         }
-        text = self._record.to_text()
-        outputs = self._outputs.pack(self._call.callbacks if self._call is not None else [])
-        return Snapshot(
-            record.total_step, phase, self._spec.revision, tensors, text, position, tuple(sorted(keep)), outputs
+        snapshot = Snapshot(
+            record.total_step,
+            phase,
+            self._record.to_text(),
+            position,
+            tuple(sorted((ends & self._with_state) - {own})),
+            self._outputs.pack(self._call.callbacks if self._call is not None else []),
         )
-
-    def _keep(self, snapshot: Snapshot, *, upload: bool = True) -> None:
-        """Holds a snapshot in memory for the case that a peer is lost; the first worker has it uploaded."""
-        if self._spec.num_workers > 1:
-            ends = [old for old in self._held if old.id in snapshot.keep]
-            # What is in the store can be brought from there; the last one may not be yet.
-            self._held = [snapshot, *(ends[:1] if self._spec.can_save else ends)]
-        if self._spec.saves and upload:
-            self._saver.save(snapshot)
+        self._saver.hand_over(snapshot, tensors, buffer or self._saver.extra_buffer(), upload=upload)
+        if upload:
             self._saved_at = time.monotonic()
 
     def request_stop(self) -> None:
@@ -310,33 +322,30 @@ class Session:
         try:
             tensors = call.capture()
             if tensors is not None:
-                snapshot = self._snapshot(tensors, call.record, SavePhase.STEP)
-                log.info("told to stop: saves step %d and ends", snapshot.step)
-                self._saver.save(snapshot)
+                log.info("told to stop: saves step %d and ends", call.total_step)
+                self._hand_over(call.record, SavePhase.STEP, tensors, upload=True)
         except Exception:  # it must end in any case, and not as if the program had failed
             log.exception("told to stop, and this step cannot be saved")
         self._end_preempted()
 
     def _end_preempted(self) -> NoReturn:
-        self._saver.wait()
         sys.stdout.flush()
         os._exit(ExitCode.PREEMPTED)
 
     def rescue(self) -> None:
-        """A peer was lost: writes down what this worker holds, the last whole step where that is known."""
+        """A peer was lost: tells the last whole step that this worker holds, where that is known."""
         if self._rescued or self._spec.num_workers == 1:
             return
         self._rescued = True
         with contextlib.suppress(ValueError):  # not in the main thread, where it cannot arrive
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        started, held = time.monotonic(), list(self._held)
+        self._control.send("rescuing")
+        started, call = time.monotonic(), self._call
         try:
-            tensors = self._call.rescue() if self._call is not None else None
-            if self._call is not None and tensors is not None:
-                held.insert(0, self._snapshot(tensors, self._call.record, SavePhase.STEP))
-            if held:
-                self._saver.hold(held)
+            tensors = call.rescue() if call is not None else None
+            if call is not None and tensors is not None:
+                self._hand_over(call.record, SavePhase.STEP, tensors, upload=False)
                 seconds = time.monotonic() - started
-                log.info("holds step %d for the next ring, written in %.2f s", held[0].step, seconds)
-        except Exception:  # a full disk, a device that is gone: the loss of the peer stays what has happened
+                log.info("holds step %d for the next ring, told in %.2f s", call.total_step, seconds)
+        except Exception:  # a device that is gone: the loss of the peer stays what has happened
             log.exception("what this worker holds cannot be told")

@@ -16,9 +16,10 @@ from kerasjob_trainer.trainer.failure import Refused
 
 
 def local_value(variable: Any) -> np.ndarray[Any, Any]:
-    """The value on this worker. Mirrored variables are read without a collective: not all workers save."""
+    """The value on this worker, which may be the variable's own memory. Mirrored variables are read without a
+    collective: not all workers save."""
     value = getattr(variable, "_value", variable)
-    return np.array(tf.distribute.get_strategy().experimental_local_results(value)[0].numpy(), order="C")
+    return np.asarray(tf.distribute.get_strategy().experimental_local_results(value)[0].read_value())
 
 
 def named(model: Any) -> dict[str, Any]:
@@ -48,15 +49,15 @@ def optimizers(model: Any) -> list[Any]:
     return found
 
 
-def snapshot(model: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """A copy of all values."""
+def values(model: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """All of them, to be copied before the next step: see `local_value`."""
     return {name: local_value(variable) for name, variable in named(model).items()}
 
 
 def metrics(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     """A copy of what the metrics have counted so far, which a validation begins anew."""
     ours = {id(variable) for variable in model.metrics_variables}
-    return {name: local_value(variable) for name, variable in named(model).items() if id(variable) in ours}
+    return {name: np.array(local_value(variable)) for name, variable in named(model).items() if id(variable) in ours}
 
 
 def optimized(model: Any) -> list[list[str] | None]:

@@ -1,0 +1,76 @@
+"""States in memory, in a file that the library of its format reads."""
+
+import threading
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from kerasjob_trainer.trainer.session import buffers
+from kerasjob_trainer.trainer.session.buffers import BUFFERS, BUFFERS_MAX, Buffers
+
+TENSORS = {
+    "a/kernel": np.arange(6, dtype="float32").reshape(2, 3),
+    "a/transposed": np.arange(6, dtype="float64").reshape(2, 3).T,
+    "step": np.array(7, dtype="int64"),
+    "mask": np.array([True, False, True]),
+    "half": np.array([0.5, 1.5], dtype=ml_dtypes.bfloat16),
+    "empty": np.zeros((0, 4), dtype="int32"),
+    "ü": np.array([250], dtype="uint8"),
+}
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    monkeypatch.setattr(buffers, "SMALL_BYTES", 0)
+    return Buffers()
+
+
+def test_what_is_written_is_read_by_the_library_again_and_again(pool):
+    buffer = pool.take()
+    for scale in (1, 2):
+        tensors = {name: value * value.dtype.type(scale) for name, value in TENSORS.items()}
+        buffer.write(tensors)
+        found = load_file(f"/proc/self/fd/{buffer.fd}")
+        assert found.keys() == tensors.keys()
+        for name, value in tensors.items():
+            assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape)
+            assert found[name].tobytes() == value.tobytes()
+    buffer.write({"other": np.zeros(1000)})
+    assert load_file(f"/proc/self/fd/{buffer.fd}")["other"].shape == (1000,)
+
+
+def test_a_type_that_the_format_lacks_is_named(pool):
+    with pytest.raises(TypeError, match="names: a checkpoint cannot hold tensors of type"):
+        pool.take().write({"names": np.array(["a"])})
+
+
+def test_memory_is_bounded_and_used_again(pool):
+    both = [pool.take() for _ in range(BUFFERS)]
+    assert pool.take() is None
+    pool.give_back(both[0].number)
+    assert pool.take() is both[0]
+    extra = pool.take_extra(lambda: None)
+    pool.give_back(extra.number)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        extra.write(TENSORS)
+    assert pool.take() is None
+
+
+def test_the_end_of_a_call_waits_where_very_many_are_in_use(pool):
+    taken = [pool.take_extra(lambda: None) for _ in range(BUFFERS_MAX)]
+    waits, found = threading.Event(), []
+    thread = threading.Thread(target=lambda: found.append(pool.take_extra(waits.set)))
+    thread.start()
+    assert waits.wait(10)
+    pool.give_back(taken[0].number)
+    pool.give_back(taken[1].number)
+    pool.give_back(taken[2].number)
+    thread.join(10)
+    assert found[0] in taken
+
+
+def test_there_may_be_many_small_ones():
+    many = Buffers()
+    assert None not in [many.take() for _ in range(20)]

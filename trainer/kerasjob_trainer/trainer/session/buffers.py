@@ -1,0 +1,140 @@
+"""Snapshots in memory: each is a safetensors file without a name (memfd), into which the state is copied once.
+
+The agent is handed the file, reads it where it lies, and says when it is done. The trainer has two of them, which it
+fills in turn: pages that are there already take a copy many times faster than new ones. Used by the saver.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# While a `fit` trains. The state at the end of a call, and one that is rescued, may need one more.
+BUFFERS = 2
+# Of small states there may be more, so that saves in quick succession are not left out.
+SMALL_BYTES = 32 * 1024**2
+# Beyond this many, the end of a call waits for the agent.
+BUFFERS_MAX = 4
+
+_DTYPES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+    "complex64": "C64",
+}
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(eq=False)
+class Buffer:
+    """One file in memory. `number`: by which the agent gives it back."""
+
+    number: int
+    fd: int
+    size: int = 0
+    content: mmap.mmap | None = None
+
+    def write(self, tensors: Tensors) -> None:
+        """Makes the file one of these tensors. Raises TypeError for a type that the format does not know."""
+        header, places = _layout(tensors)
+        self._resize(len(header) + sum(value.nbytes for value in tensors.values()))
+        assert self.content is not None
+        self.content[: len(header)] = header
+        for name, value in tensors.items():
+            place = np.frombuffer(self.content, np.uint8, value.nbytes, len(header) + places[name])
+            np.copyto(place.view(value.dtype).reshape(value.shape), value)
+
+    def close(self) -> None:
+        """Gives the memory back, once the agent has let go of it too."""
+        if self.content is not None:
+            self.content.close()
+        os.close(self.fd)
+
+    def _resize(self, size: int) -> None:
+        if size == self.size:
+            return
+        if self.content is not None:
+            self.content.close()
+        os.ftruncate(self.fd, size)
+        self.size, self.content = size, mmap.mmap(self.fd, size)
+
+
+class Buffers:
+    """All of one trainer. May be given back from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._all: dict[int, Buffer] = {}
+        self._free: list[Buffer] = []
+        self._next = 0
+
+    def take(self) -> Buffer | None:
+        """One that is free; None where all are in use."""
+        with self._changed:
+            if self._free:
+                return self._free.pop()
+            size = sum(buffer.size for buffer in self._all.values())
+            return self._make() if len(self._all) < BUFFERS or size < SMALL_BYTES else None
+
+    def take_extra(self, waits: Callable[[], None]) -> Buffer:
+        """One in any case. `waits` is called before it waits for one, which is where the agent has very many."""
+        with self._changed:
+            if not self._free and len(self._all) >= BUFFERS_MAX:
+                size = sum(buffer.size for buffer in self._all.values())
+                if size >= SMALL_BYTES:
+                    waits()
+                    self._changed.wait_for(lambda: self._free)
+            return self._free.pop() if self._free else self._make()
+
+    def give_back(self, number: int) -> None:
+        """The agent is done with it."""
+        with self._changed:
+            buffer = self._all[number]
+            if len(self._all) > BUFFERS and sum(each.size for each in self._all.values()) >= SMALL_BYTES:
+                del self._all[number]
+                buffer.close()
+            else:
+                self._free.append(buffer)
+            self._changed.notify_all()
+
+    def _make(self) -> Buffer:
+        buffer = Buffer(self._next, os.memfd_create("kerasjob-snapshot"))
+        self._all[buffer.number] = buffer
+        self._next += 1
+        return buffer
+
+
+def _layout(tensors: Tensors) -> tuple[bytes, dict[str, int]]:
+    """The file's head, and where each tensor begins after it; aligned, since what is largest by item comes first."""
+    entries, places, end = {}, {}, 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
+        value = tensors[name]
+        if value.dtype.name not in _DTYPES:
+            raise TypeError(f"{name}: a checkpoint cannot hold tensors of type {value.dtype.name}")
+        places[name], end = end, end + value.nbytes
+        entries[name] = {
+            "dtype": _DTYPES[value.dtype.name],
+            "shape": list(value.shape),
+            "data_offsets": [places[name], end],
+        }
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, places
