@@ -6,6 +6,7 @@ Every checkpoint is tried several times; one of an epoch that the store will not
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 import threading
 import time
@@ -19,6 +20,8 @@ from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.store import StoreError
 
+# Training comes first, and the agent's answers.
+NICE = 10
 _WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -45,6 +48,7 @@ class Uploads:
             return self._idle.wait_for(lambda: self._pending == 0, timeout_seconds)
 
     def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)  # of this thread and those that it starts
         saved: Saved | None
         while True:
             saved = self._queue.get()

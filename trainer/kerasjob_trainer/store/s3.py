@@ -40,7 +40,11 @@ class S3Store:
                 connect_timeout=5,
                 read_timeout=30,
                 retries={"max_attempts": 3, "mode": "standard"},
-                s3={"addressing_style": "path"} if s3.endpoint else {},
+                s3={
+                    "addressing_style": "path" if s3.endpoint else "auto",
+                    # All that counts is hashed already, and verified when it is restored.
+                    "payload_signing_enabled": False,
+                },
                 # Checksums that are newer than many servers are asked for only where the protocol needs them.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
