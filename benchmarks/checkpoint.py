@@ -187,7 +187,7 @@ def main():
                 work.mkdir()
                 for kind in kinds:
                     seconds.setdefault(kind, []).append(plain(work / kind, kind)[0])
-                every = {"everySteps": EVERY, "keepLast": 2}
+                every = {"everySteps": EVERY, "keep": {"last": 2}}
                 jobs = {
                     "job, none": (None, None),
                     "job, directory": ({"uri": str(work / "store"), **every}, None),

@@ -76,6 +76,7 @@ class ConditionType(StrEnum):
     FAILED = "Failed"  # ended badly
     SUSPENDED = "Suspended"
     INVALID = "Invalid"
+    CHECKPOINTS_LATE = "CheckpointsLate"  # the store does not take them; training goes on
     PROBLEM = "Problem"  # something is wrong that may still heal (a missing secret, an image that cannot be pulled)
 
 
@@ -121,3 +122,4 @@ class Reason(StrEnum):
     PREEMPTED = "Preempted"
     SUSPENDED = "Suspended"
     RESUMED = "Resumed"
+    SAVED_AGAIN = "CheckpointsSavedAgain"

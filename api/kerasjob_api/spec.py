@@ -125,10 +125,27 @@ class Data(Model):
     path: str = Field(pattern=ABSOLUTE_PATH, max_length=4096, description="Where it is put in the pod.")
 
 
+class Best(Model):
+    """The best checkpoints by a metric that `fit` shows at the end of an epoch."""
+
+    metric: str = Field(min_length=1, max_length=253, description="Name as in Keras's logs: `val_loss`, `accuracy`.")
+    mode: Literal["auto", "min", "max"] = Field(
+        default="auto", description="Whether less or more is better; `auto` tells by the name, as Keras does."
+    )
+    number: int = Field(default=1, ge=1, le=1000, description="How many of the best stay.")
+
+
 class Keep(Model):
-    """Which checkpoints stay."""
+    """Which checkpoints stay. Those that stay for good are Keras files (`model.keras`) as well."""
 
     last: int = Field(default=3, ge=1, le=1000, description="How many of the newest stay.")
+    every_epochs: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="One in so many epochs stays for good."
+    )
+    every_steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="One in so many training steps stays for good."
+    )
+    best: Best | None = Field(default=None, description="The best by a metric stay.")
 
 
 class Checkpoint(Model):

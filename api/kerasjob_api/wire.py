@@ -233,14 +233,33 @@ class ProgramConfig:
 
 
 @dataclass(frozen=True)
+class KeepBest:
+    """The best checkpoints by a metric. `mode`: min, max or auto."""
+
+    metric: str
+    mode: str = "auto"
+    number: int = 1
+
+
+@dataclass(frozen=True)
+class KeepConfig:
+    """Which checkpoints stay."""
+
+    last: int = 3
+    every_epochs: int | None = None
+    every_steps: int | None = None
+    best: KeepBest | None = None
+
+
+@dataclass(frozen=True)
 class CheckpointConfig:
-    """Where checkpoints go and how many stay."""
+    """Where checkpoints go, when they are due and which of them stay."""
 
     uri: str
-    keep_last: int = 3
     every_epochs: int = 1
     every_steps: int | None = None
     every_seconds: int | None = None
+    keep: KeepConfig = field(default_factory=KeepConfig)
 
 
 @dataclass(frozen=True)

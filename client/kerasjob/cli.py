@@ -13,6 +13,7 @@ from kerasjob.errors import InvalidInput, KerasJobError
 from kerasjob.files import load, recipe_in
 from kerasjob.local.outcome import status_line
 from kerasjob.local.runner import run_local
+from kerasjob.local.saved import list_checkpoints
 from kerasjob.local.state import JobDir, job_names
 from kerasjob.recipes import keras_faults
 
@@ -79,6 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_state(status)
     status.set_defaults(call=_status)
 
+    checkpoints = commands.add_parser(
+        "checkpoints",
+        help="list what a job has saved",
+        description="Lists what a job that was run on this machine has saved, the newest first. On a cluster:"
+        " kubectl exec POD -- python -m kerasjob_trainer.listing",
+    )
+    checkpoints.add_argument("name", metavar="NAME", help="the job")
+    checkpoints.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    _add_state(checkpoints)
+    checkpoints.set_defaults(call=_checkpoints)
+
     commands.add_parser("version", help="say which version this is").set_defaults(call=_version)
     return parser
 
@@ -121,18 +133,26 @@ def _validate(options: argparse.Namespace, given: list[str]) -> int:
 
 
 def _status(options: argparse.Namespace, given: list[str]) -> int:
-    names = job_names(options.state)
     if options.name is not None:
-        if options.name not in names:
-            known = ", ".join(names) or "none"
-            raise InvalidInput(str(options.state), [f"no job {options.name!r} here; known: {known}"])
-        print((JobDir(options.state, options.name).path / "job.json").read_text())
+        print((_known_job(options).path / "job.json").read_text())
         return 0
-    rows = [STATUS_COLUMNS, *(_row(options.state, name) for name in names)]
+    rows = [STATUS_COLUMNS, *(_row(options.state, name) for name in job_names(options.state))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(STATUS_COLUMNS))]
     for row in rows:
         print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
+
+
+def _checkpoints(options: argparse.Namespace, given: list[str]) -> int:
+    return list_checkpoints(_known_job(options), ["--json"] if options.json else [])
+
+
+def _known_job(options: argparse.Namespace) -> JobDir:
+    names = job_names(options.state)
+    if options.name not in names:
+        known = ", ".join(names) or "none"
+        raise InvalidInput(str(options.state), [f"no job {options.name!r} here; known: {known}"])
+    return JobDir(options.state, options.name)
 
 
 def _row(state: Path, name: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from kerasjob_core.policies import (
     progress,
     recovery,
     ring,
+    saving,
     startup,
     success,
     workers,
@@ -39,6 +40,7 @@ def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS
     invalid.clear(draft)
     pin.at_first_sight(draft)
     progress.report(draft)
+    saving.report_late(draft)
     if success.reached(draft) or failure.is_final(draft):
         return draft.finish()
     recovery.count_losses(draft)

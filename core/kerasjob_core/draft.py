@@ -8,7 +8,7 @@ from kerasjob_api.constants import ConditionType, Reason
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import FailureStatus, KerasJobStatus
 from kerasjob_core.conditions import phase_of, with_condition
-from kerasjob_core.observed import Observed
+from kerasjob_core.observed import Observed, Worker
 from kerasjob_core.plan import Action, Event, Plan
 from kerasjob_core.settings import Settings
 from kerasjob_core.times import to_rfc3339
@@ -32,6 +32,16 @@ class Draft:
         self.events: list[Event] = []
         self.actions: list[Action] = []
         self.requeue_after: float | None = None
+
+    @property
+    def leader(self) -> Worker | None:
+        """The first member of the ring in force, while it is there."""
+        ring = self.status.ring
+        if ring is None or not ring.members:
+            return None
+        first = ring.members[0]
+        worker = self.observed.current(first.slot)
+        return worker if worker is not None and worker.incarnation == first.incarnation else None
 
     def set(self, **changes: Any) -> None:
         """Changes fields of the status."""

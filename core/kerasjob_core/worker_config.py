@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from kerasjob_api.spec import KerasJobSpec
-from kerasjob_api.wire import CheckpointConfig, DataSource, ProgramConfig, S3Access, WorkerConfig
+from kerasjob_api.spec import Checkpoint, KerasJobSpec
+from kerasjob_api.wire import (
+    CheckpointConfig,
+    DataSource,
+    KeepBest,
+    KeepConfig,
+    ProgramConfig,
+    S3Access,
+    WorkerConfig,
+)
 from kerasjob_core.observed import JobRef
 
 
@@ -19,15 +27,23 @@ def worker_config(ref: JobRef, spec: KerasJobSpec, seed: int) -> WorkerConfig:
         program=ProgramConfig(program.script, program.module, program.source, program.args, program.recipe),
         data=tuple(DataSource(item.uri, item.path) for item in spec.data),
         s3=S3Access(s3.endpoint, s3.region, s3.secret_name),
-        checkpoint=None
-        if spec.checkpoint is None
-        else CheckpointConfig(
-            uri=spec.checkpoint.uri,
-            keep_last=spec.checkpoint.keep.last,
-            every_epochs=spec.checkpoint.every_epochs,
-            every_steps=spec.checkpoint.every_steps,
-            every_seconds=spec.checkpoint.every_seconds,
-        ),
+        checkpoint=None if spec.checkpoint is None else _checkpoint(spec.checkpoint),
         startup_timeout_seconds=spec.startup_timeout_seconds,
         stall_timeout_seconds=spec.stall_timeout_seconds,
+    )
+
+
+def _checkpoint(spec: Checkpoint) -> CheckpointConfig:
+    keep, best = spec.keep, spec.keep.best
+    return CheckpointConfig(
+        uri=spec.uri,
+        every_epochs=spec.every_epochs,
+        every_steps=spec.every_steps,
+        every_seconds=spec.every_seconds,
+        keep=KeepConfig(
+            keep.last,
+            keep.every_epochs,
+            keep.every_steps,
+            None if best is None else KeepBest(best.metric, best.mode, best.number),
+        ),
     )

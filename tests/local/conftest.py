@@ -57,6 +57,11 @@ class Runner:
         shown, _ = process.communicate(timeout=120)
         return process.returncode, shown
 
+    def call(self, *words):
+        """What another command says."""
+        command = [sys.executable, "-m", "kerasjob.cli", *words]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True).stdout
+
     def state(self, name="tiny", directory=".kerasjob"):
         return json.loads((self.folder / directory / "jobs" / name / "job.json").read_text())
 

@@ -1,7 +1,10 @@
 """`kerasjob run` as users have it: real agents, TensorFlow in two processes, no cluster."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 BROKEN = "import keras\n\n\ndef load():\n    raise ValueError('no digits here')\n\n\nload()\n"
@@ -33,6 +36,38 @@ def test_a_run_that_is_stopped_and_goes_on_ends_as_one_that_was_not(kerasjob):
     code, shown = kerasjob.run()
     assert code == 0
     assert "has succeeded already" in shown
+
+
+LOADS = """
+import json, sys
+import keras, numpy as np
+x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+y = x.sum(axis=1, keepdims=True)
+model = keras.models.load_model(sys.argv[1])
+print(json.dumps(model.evaluate(x, y, batch_size=64, verbose=0)))
+print(model.optimizer.iterations.numpy())
+"""
+
+
+def test_what_stays_for_good_is_listed_and_plain_keras_loads_it(kerasjob, tmp_path):
+    keep = {"last": 1, "everyEpochs": 2, "best": {"metric": "loss"}}
+    kerasjob.write(workers=2, checkpoint={"uri": "s3://bucket/saved/", "keep": keep})
+    code, shown = kerasjob.run()
+    assert code == 0, shown
+    table = kerasjob.call("checkpoints", "tiny")
+    assert table.splitlines()[0].split() == ["STEP", "FIT", "EPOCH", "SAVED", "SIZE", "METRICS", "KEPT", "AS", "WHERE"]
+    listed = json.loads(kerasjob.call("checkpoints", "tiny", "--json"))
+    assert {entry["step"]: entry["why"] for entry in listed} == {
+        24: ["last", "every 2 epochs", "best loss"],
+        16: ["every 2 epochs"],
+        8: ["every 2 epochs"],
+    }
+    for entry in listed:
+        done = subprocess.run([sys.executable, "-c", LOADS, entry["keras"]], capture_output=True, text=True, check=True)
+        loss, steps = done.stdout.split()
+        assert int(steps) == entry["step"]
+        # At the end of the epoch, not over it; so it is no more than the epoch's mean, for a loss that falls.
+        assert 0 < float(loss) < entry["metrics"]["loss"]
 
 
 def test_the_users_error_is_named_with_its_line(kerasjob):

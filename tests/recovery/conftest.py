@@ -34,7 +34,7 @@ def zygote(tmp_path_factory):
 def make_job(
     folder: Path, zygote: Path, *args: str, program: str = "program.py", every_steps: int | None = 1, **options
 ) -> Job:
-    checkpoint = {"uri": str(folder / "store"), "keepLast": 3, "everyEpochs": 1, "everySteps": every_steps}
+    checkpoint = {"uri": str(folder / "store"), "keep": {"last": 3}, "everyEpochs": 1, "everySteps": every_steps}
     return Job(
         folder,
         {"script": program, "args": list(args)},

@@ -168,7 +168,7 @@ class Job:
             "workers": self.workers,
             "seed": self.seed,
             "program": self.program,
-            "checkpoint": {"uri": str(self.folder / "store"), "keepLast": 3, "everyEpochs": 1},
+            "checkpoint": {"uri": str(self.folder / "store"), "keep": {"last": 3}, "everyEpochs": 1},
             "stallTimeoutSeconds": 60,
             **self.config,
         }

@@ -4,6 +4,7 @@ import json
 import threading
 
 from kerasjob_api.constants import SavePhase
+from kerasjob_api.wire import KeepConfig
 from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved
 from kerasjob_trainer.checkpoints import checkpoint_id as id_of
 from kerasjob_trainer.store import Entry
@@ -61,7 +62,7 @@ def ids(checkpoints: Checkpoints) -> list[str]:
 
 
 def checkpoints_do_what_they_say(store, folder) -> None:
-    checkpoints = Checkpoints(store, "uid", keep_last=2)
+    checkpoints = Checkpoints(store, "uid", KeepConfig(last=2))
     checkpoints.probe()
     assert checkpoints.newest_whole(folder / "restored") is None
     end_of_first_call = checkpoint_id(1, 1)

@@ -9,7 +9,7 @@ import pytest
 from tests.trainer.stores import save
 
 from kerasjob_api.constants import SavePhase
-from kerasjob_api.wire import CheckpointConfig, Member, ProgramConfig, Ring, WorkerConfig
+from kerasjob_api.wire import CheckpointConfig, KeepConfig, Member, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer import restore
 from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved, checkpoint_id
 from kerasjob_trainer.held import Shelf, files_of_trainer
@@ -52,7 +52,9 @@ def world(tmp_path):
     program = ProgramConfig(script="train.py")
     config = WorkerConfig("default", "job", "uid", 2, 1, program, checkpoint=CheckpointConfig(str(tmp_path / "store")))
     settings = Settings(config, 0, 0, "", 0, tmp_path / "leader", "token", tmp_path, tmp_path, tmp_path)
-    checkpoints = Checkpoints(DirectoryStore(tmp_path / "store" / settings.config.uid), settings.config.uid, 3)
+    checkpoints = Checkpoints(
+        DirectoryStore(tmp_path / "store" / settings.config.uid), settings.config.uid, KeepConfig()
+    )
     own, status = Shelf(1), Status(0, 0)
 
     def decide(revision=5):

@@ -145,7 +145,7 @@ def test_checkpoints(s3_store, tmp_path):
 def test_a_job_goes_on_from_s3_with_a_new_agent(job, server, tmp_path):
     gates = Gates(tmp_path / "gates", "0-2-3")
     s3 = {"endpoint": server, "region": "us-east-1", "secretName": "my-secret"}
-    config = {"checkpoint": {"uri": "s3://bucket/checkpoints", "keepLast": 2}, "s3": s3}
+    config = {"checkpoint": {"uri": "s3://bucket/checkpoints", "keep": {"last": 2}}, "s3": s3}
     made = job("two_fits.py", 0.0, 3, gates.folder, workers=1, uid="on-s3", config=config)
     write_keys(made.folder / "s3-keys", KEY, SECRET)
     made.start(0)

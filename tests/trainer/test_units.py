@@ -9,7 +9,7 @@ import pytest
 from tests.trainer.stores import checkpoints_do_what_they_say, save, store_does_what_it_says
 
 from kerasjob_api.constants import WorkerState
-from kerasjob_api.wire import FailureRecord, Member, Problem, ProgramConfig, Ring, WorkerConfig
+from kerasjob_api.wire import FailureRecord, KeepConfig, Member, Problem, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer import uploads
 from kerasjob_trainer.checkpoints import FILES, Checkpoints, Files, Saved
 from kerasjob_trainer.meters import Histogram, Meters
@@ -31,7 +31,7 @@ def test_checkpoints_in_a_directory(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path, caplog):
-    checkpoints = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", 3)
+    checkpoints = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", KeepConfig())
     save(checkpoints, tmp_path, 1, 1)
     save(checkpoints, tmp_path, 2, 1)
     (path,) = (tmp_path / "store/checkpoints/000000000002.1-r1").glob("*-state.safetensors")
@@ -164,12 +164,12 @@ def test_an_upload_is_tried_again_and_given_up_only_where_nothing_later_needs_it
     monkeypatch.setattr(uploads, "_WAITS_SECONDS", (0.0,) * 4)
     store = Refusing(tmp_path / "store", times)
     status, meters = Status(0, 0), Meters()
-    queue = uploads.Uploads(lambda: Checkpoints(store, "uid", 3), status, meters)
+    queue = uploads.Uploads(lambda: Checkpoints(store, "uid", KeepConfig()), status, meters)
     for name in FILES:
         (tmp_path / name).write_text("x")
     files = Files({name: tmp_path / name for name in FILES})
     files_are_there = weakref.ref(files)
-    queue.add(Saved(files, 1, 6, None, {"phase": phase}, ()))
+    queue.add(Saved(files, 1, 6, None, {"call": 0, "epoch": 1, "phase": phase}, ()))
     assert queue.drain(10)
     assert (meters.checkpoints, meters.checkpoint_failures) == (saved, 1 - saved)
     del files

@@ -9,18 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kerasjob_api.constants import SavePhase
+from kerasjob_api.wire import KeepConfig
+from kerasjob_trainer import retention
 from kerasjob_trainer.log import log
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.store import Store, StoreError, open_store
 
 # What every checkpoint has; that of a program which has made files has them as well.
 FILES = ("state.safetensors", "session.json")
+# What those that stay for good have besides.
+KERAS_FILE = "model.keras"
 
 
 def checkpoint_id(step: int, phase: SavePhase, revision: int) -> str:
@@ -45,7 +49,7 @@ class Manifest:
     @property
     def order(self) -> tuple[int, int, int]:
         """The newest is the greatest."""
-        return order_of(self.revision, self.step, self.data["position"])
+        return order_of(self.revision, self.step, self.position)
 
     @property
     def saved_at(self) -> str:
@@ -59,6 +63,15 @@ class Manifest:
     @property
     def files(self) -> list[dict[str, Any]]:
         return list(self.data["files"])
+
+    @property
+    def position(self) -> dict[str, Any]:
+        return dict(self.data["position"])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the epoch whose end it is; none where it is no end."""
+        return dict(self.data.get("metrics", {}))
 
 
 class Files:
@@ -87,6 +100,7 @@ class Saved:
     parent: str | None
     position: dict[str, Any]
     keep: tuple[str, ...]
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -99,13 +113,13 @@ class Saved:
 
     def to_json(self) -> dict[str, Any]:
         """For another worker. Raises OSError."""
-        names = ("revision", "step", "position", "keep", "parent")
+        names = ("revision", "step", "position", "keep", "parent", "metrics")
         return {"files": self.files.records(), **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Saved:
         """Raises KeyError, TypeError or ValueError for what is no such thing."""
-        known = {name: data[name] for name in ("revision", "step", "position", "parent")}
+        known = {name: data[name] for name in ("revision", "step", "position", "parent", "metrics")}
         saved = cls(Files({}, list(data["files"])), **known, keep=tuple(data["keep"]))
         _ = saved.order, [(file["name"], file["bytes"], file["sha256"]) for file in saved.files.records()]
         return saved
@@ -135,14 +149,21 @@ def is_whole(path: Path, record: dict[str, Any]) -> bool:
 class Checkpoints:
     """One job's checkpoints. Every method raises StoreError where the store fails."""
 
-    def __init__(self, store: Store, job: str, keep_last: int) -> None:
+    def __init__(self, store: Store, job: str, keep: KeepConfig, known: dict[str, Manifest] | None = None) -> None:
+        """`known`: manifests by id, which never change; what is read is added."""
         self.store = store
         self.job = job
-        self.keep_last = keep_last
+        self.keep = keep
+        self._known = {} if known is None else known
 
     def uri(self, id_: str) -> str:
         """Where a checkpoint lies, for people."""
         return f"{self.store.uri}checkpoints/{id_}/"
+
+    def keras_uri(self, manifest: Manifest) -> str | None:
+        """Where the Keras file of a checkpoint lies; None where it has none."""
+        files = [file for file in manifest.files if file["name"] == KERAS_FILE]
+        return f"{self.store.uri}{_key(manifest.id, files[0])}" if files else None
 
     def probe(self) -> None:
         """Looks whether the store can be read. Raises StoreError with words for the user."""
@@ -152,9 +173,11 @@ class Checkpoints:
         """All that is committed, the newest first. A manifest that cannot be read is passed over."""
         found = []
         for entry in self.store.entries("manifests/"):
-            content = self.store.get(entry.key)
+            id_ = entry.key.removeprefix("manifests/").removesuffix(".json")
             try:
-                found.append(_parse(entry.key.removeprefix("manifests/").removesuffix(".json"), content))
+                if id_ not in self._known:
+                    self._known[id_] = self._manifest(id_)
+                found.append(self._known[id_])
             except _Damaged as error:
                 log.warning("%s; it is passed over", error)
         return sorted(found, key=lambda m: m.order, reverse=True)
@@ -182,20 +205,20 @@ class Checkpoints:
             "savedAt": now(),
             "files": files,
             "keep": list(saved.keep),
+            "metrics": saved.metrics,
         }
         if not self.store.put_if_absent(f"manifests/{id_}.json", json.dumps(data, indent=1).encode()):
             return _same(id_, self.store.get(f"manifests/{id_}.json"), files)
         return Manifest(id_, saved.revision, saved.step, data)
 
     def thin_out(self, revision: int) -> list[str]:
-        """Deletes what is neither among the newest nor needed by one of those; answers the ids.
+        """Deletes what does not stay by `retention.kept`; answers the ids.
 
         Only what ring revision `revision` or an older one wrote: a late leader of an old ring must not touch the work
         of its successor. Files without a manifest are deleted once their ring revision is over.
         """
         manifests = self.manifests()
-        kept = {m.id for m in manifests[: self.keep_last]}
-        kept |= {id_ for m in manifests[: self.keep_last] for id_ in m.keep}
+        kept = set(retention.kept(manifests, self.keep))
         committed = {m.id for m in manifests}
         doomed = [m.id for m in manifests if m.id not in kept and m.revision <= revision]
         entries = self.store.entries("checkpoints/")
@@ -263,12 +286,12 @@ class Checkpoints:
             log.warning("done.json is there already; it stands")
 
 
-def open_checkpoints(settings: Settings) -> Checkpoints:
+def open_checkpoints(settings: Settings, known: dict[str, Manifest] | None = None) -> Checkpoints:
     """The checkpoints of the agent's job. Opened for each use: the keys may have been renewed. Raises StoreError."""
     config = settings.config
     assert config.checkpoint is not None
     store = open_store(f"{config.checkpoint.uri.rstrip('/')}/{config.uid}/", config.s3, settings.s3_dir)
-    return Checkpoints(store, config.uid, config.checkpoint.keep_last)
+    return Checkpoints(store, config.uid, config.checkpoint.keep, known)
 
 
 class _Damaged(StoreError):
@@ -305,7 +328,7 @@ def _parse(id_: str, content: bytes | None) -> Manifest:
         manifest = Manifest(id_, int(data["ringRevision"]), int(data["step"]), data)
         for file in manifest.files:
             _ = file["name"], file["bytes"], file["sha256"]
-        _ = manifest.order
+        _ = manifest.order, manifest.position["call"], manifest.position["epoch"], manifest.metrics.items()
     except (ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"manifest {id_} is damaged: {error!r}") from error
     return manifest

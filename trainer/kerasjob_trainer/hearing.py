@@ -62,6 +62,7 @@ def _saved(run: Run, message: dict[str, Any]) -> Saved:
         run.parent,
         message["position"],
         tuple(message["keep"]),
+        message["metrics"],
     )
 
 

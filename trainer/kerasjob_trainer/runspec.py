@@ -6,10 +6,10 @@ Written by the agent, read by the warm process after the fork.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from kerasjob_api.wire import ProgramConfig, Ring, from_wire, to_wire
+from kerasjob_api.wire import CheckpointConfig, KeepConfig, ProgramConfig, Ring, from_wire, to_wire
 from kerasjob_trainer.settings import Settings
 
 
@@ -34,6 +34,7 @@ class RunSpec:
     every_epochs: int = 1
     every_steps: int | None = None
     every_seconds: int | None = None
+    keep: KeepConfig = field(default_factory=KeepConfig)
     saves: bool = False  # has what is due uploaded
     can_save: bool = False
     checkpoint: str | None = None  # the one to go on from
@@ -64,6 +65,7 @@ def restored_dir(settings: Settings, revision: int) -> Path:
 def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -> RunSpec:
     """What the trainer of this worker is told."""
     config = settings.config
+    checkpoint_config = config.checkpoint or CheckpointConfig("")
     return RunSpec(
         job=config.name,
         slot=settings.slot,
@@ -79,9 +81,10 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         archives=str(settings.archives),
         temporary=str(settings.temporary),
         restored=str(restored_dir(settings, ring.revision)),
-        every_epochs=config.checkpoint.every_epochs if config.checkpoint is not None else 1,
-        every_steps=config.checkpoint.every_steps if config.checkpoint is not None else None,
-        every_seconds=config.checkpoint.every_seconds if config.checkpoint is not None else None,
+        every_epochs=checkpoint_config.every_epochs,
+        every_steps=checkpoint_config.every_steps,
+        every_seconds=checkpoint_config.every_seconds,
+        keep=checkpoint_config.keep,
         saves=config.checkpoint is not None and rank == 0,
         can_save=config.checkpoint is not None,
         checkpoint=checkpoint,

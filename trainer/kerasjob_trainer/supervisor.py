@@ -21,7 +21,7 @@ from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Problem, Ring, WorkerReport
 from kerasjob_trainer import log as logs
 from kerasjob_trainer import restore
-from kerasjob_trainer.checkpoints import Saved, open_checkpoints
+from kerasjob_trainer.checkpoints import Manifest, Saved, open_checkpoints
 from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
 from kerasjob_trainer.hearing import hear_trainer
 from kerasjob_trainer.log import log
@@ -63,7 +63,8 @@ class Supervisor:
         self._loop = Loop()
         self._status = Status(settings.slot, settings.incarnation)
         self._meters = Meters()
-        self._uploads = Uploads(lambda: open_checkpoints(settings), self._status, self._meters)
+        manifests: dict[str, Manifest] = {}
+        self._uploads = Uploads(lambda: open_checkpoints(settings, manifests), self._status, self._meters)
         self._endings = Endings(settings, self._status, self._uploads)
         self._preparing = Preparing(settings, self._status, self._uploads)
         self._run: Run | None = None

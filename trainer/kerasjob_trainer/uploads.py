@@ -75,7 +75,7 @@ class Uploads:
                 break
             except StoreError as error:
                 words = str(error)  # the error itself refers to the state, whose memory it would keep
-                self._status.set(problem=Problem(Reason.STORAGE_ERROR, words))
+                self._status.set(problem=Problem(Reason.STORAGE_ERROR, f"checkpoint of step {saved.step}: {words}"))
                 if wait is None:
                     log.error("the checkpoint of step %d is given up: %s", saved.step, words)
                     self._meters.checkpoint_failed()

@@ -13,7 +13,7 @@ from kerasjob_core.times import from_rfc3339, to_rfc3339
 
 def report(draft: Draft) -> None:
     """Takes over the leader's progress: at its end, else at most once per interval."""
-    leader = _leader(draft)
+    leader = draft.leader
     if leader is None:
         return
     progress, checkpoint = _said_by(leader)
@@ -33,15 +33,6 @@ def report(draft: Draft) -> None:
             return
     new = new.model_copy(update={"updated_at": to_rfc3339(draft.now)})
     draft.set(progress=new, checkpoint=saved, display=_display(draft, new))
-
-
-def _leader(draft: Draft) -> Worker | None:
-    ring = draft.status.ring
-    if ring is None or not ring.members:
-        return None
-    first = ring.members[0]
-    worker = draft.observed.current(first.slot)
-    return worker if worker is not None and worker.incarnation == first.incarnation else None
 
 
 def _said_by(leader: Worker) -> tuple[Progress | None, CheckpointRef | None]:

@@ -50,6 +50,14 @@ def test_status_lists_jobs_and_shows_one(folder, run, tmp_path, capsys):
     assert "no job 'other' here; known: tiny" in capsys.readouterr().err
 
 
+def test_checkpoints_of_a_job_that_is_not_there_or_has_not_begun(folder, tmp_path, capsys):
+    assert cli.main(["checkpoints", "other", "--state", str(tmp_path)]) == 2
+    assert "no job 'other' here; known: none" in capsys.readouterr().err
+    JobDir(tmp_path, "tiny").create(kerasjob.load(job_file(folder)), 0)
+    assert cli.main(["checkpoints", "tiny", "--state", str(tmp_path)]) == 2
+    assert "the job has not begun yet" in capsys.readouterr().err
+
+
 def test_status_of_nothing(tmp_path, capsys):
     assert cli.main(["status", "--state", str(tmp_path / "none")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1

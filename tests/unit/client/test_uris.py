@@ -64,9 +64,9 @@ def test_any_other_goes_to_the_workers_own_directory(path):
 
 def test_state_is_kept_even_where_no_checkpoint_is_given():
     assert localized(config("/x"), mapped(), Path("/w"), 1).checkpoint.uri == "file:///state/checkpoints"
-    given = CheckpointConfig("s3://b/c/", keep_last=5, every_epochs=2)
+    given = CheckpointConfig("s3://b/c/", every_epochs=2)
     assert localized(config("/x", given), mapped(), Path("/w"), 1).checkpoint == CheckpointConfig(
-        "file:///state/s3/b/c/", 5, 2
+        "file:///state/s3/b/c/", 2
     )
 
 

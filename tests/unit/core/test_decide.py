@@ -177,6 +177,25 @@ def test_an_agents_own_problem_is_reported_in_its_words():
     assert condition(plan, "Problem").message == "worker 0 (mnist-0-0): bucket b: no such bucket"
 
 
+def test_checkpoints_that_are_late_are_said_once_and_taken_back():
+    problem = Problem("StorageError", "checkpoint of step 40: bucket b: SlowDown")
+    saved = CheckpointRef("s3://b/c", 20, "2026-01-01T00:00:00Z")
+    training = a_job(2).running().reports(0, "training", progress=progress(), checkpoint=saved).next(60)
+    late = training.reports(0, "training", progress=progress(), problem=problem)
+    plan = late.decide(120)
+    said = condition(plan, "CheckpointsLate")
+    assert (said.status, said.reason) == ("True", "StorageError")
+    assert "worker 0 (mnist-0-0): checkpoint of step 40: bucket b: SlowDown" in said.message
+    assert "the newest is of step 20, 2026-01-01T00:00:00Z" in said.message
+    assert plan.status.phase == "Running"
+    assert [event.reason for event in plan.events] == ["StorageError"]
+    after = late.next(120)
+    assert after.reports(0, "training", problem=Problem("StorageError", "other words")).decide(121).status is None
+    healed = after.reports(0, "training", progress=progress()).decide(122)
+    assert condition(healed, "CheckpointsLate").status == "False"
+    assert [event.reason for event in healed.events] == ["CheckpointsSavedAgain"]
+
+
 def test_a_start_that_takes_too_long_fails_with_the_kubelets_words():
     job = a_job(startup_timeout_seconds=60).ready().worker(0, ready=False, waiting=Waiting("ErrImagePull", "not found"))
     assert job.decide().requeue_after == 60

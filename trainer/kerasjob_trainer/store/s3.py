@@ -19,6 +19,8 @@ from kerasjob_trainer.store.s3_words import KEYS, Target, explain, missing_keys
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
+CONNECT_SECONDS = 5
+READ_SECONDS = 30
 _DELETE_AT_ONCE = 1000  # the most that one request may name
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
@@ -37,8 +39,8 @@ class S3Store:
             endpoint_url=s3.endpoint,
             region_name=s3.region,
             config=Config(
-                connect_timeout=5,
-                read_timeout=30,
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
                 retries={"max_attempts": 3, "mode": "standard"},
                 s3={
                     "addressing_style": "path" if s3.endpoint else "auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasjob_api.wire import KeepConfig
+from kerasjob_trainer import retention
 from kerasjob_trainer.trainer.failure import Refused
 from kerasjob_trainer.trainer.session import randomness
 
@@ -63,6 +66,25 @@ class Evaluation:
     result: dict[str, Any]
 
 
+@dataclass
+class Kept:
+    """Of the checkpoints that stay for good: the best value of the metric, and the newest bucket of each kind."""
+
+    best: float | None = None
+    newest: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def takes(self, step: int, position: dict[str, Any], metrics: dict[str, float], keep: KeepConfig) -> bool:
+        """Whether this one stays for good, as far as is known now; counts it in."""
+        stays = False
+        for (kind, *bucket), _ in retention.buckets(step, position, keep):
+            if tuple(bucket) > self.newest.get(str(kind), ()):
+                self.newest[str(kind)], stays = tuple(bucket), True
+        value = metrics.get(keep.best.metric) if keep.best is not None else None
+        if keep.best is not None and value is not None and retention.is_better(keep.best, value, self.best):
+            self.best, stays = value, True
+        return stays
+
+
 class SessionRecord:
     """The whole session at a checkpoint. What is finished does not change any more, and is made text of once."""
 
@@ -70,6 +92,7 @@ class SessionRecord:
         self.finished: list[CallRecord] = []
         self.current: CallRecord | None = None
         self.evaluations: list[Evaluation] = []
+        self.kept = Kept()
         self._texts: list[str] = []  # of the finished calls
         self._words: dict[str, int] = {}
 
@@ -83,6 +106,7 @@ class SessionRecord:
             "version": VERSION,
             "current": None if self.current is None else asdict(self.current),
             "evaluations": [vars(evaluation) for evaluation in self.evaluations],
+            "kept": asdict(self.kept),
             "words": list(self._words),
         }
         return f'{json.dumps(rest)[:-1]}, "finished": [{", ".join(self._texts)}]}}'
@@ -99,6 +123,8 @@ class SessionRecord:
             record.finished.append(CallRecord(**finished))
         if data["current"] is not None:
             record.current = CallRecord(**data["current"])
+        newest = {kind: tuple(bucket) for kind, bucket in data["kept"]["newest"].items()}
+        record.kept = Kept(data["kept"]["best"], newest)
         record.evaluations = [Evaluation(**evaluation) for evaluation in data["evaluations"]]
         return record
 
@@ -113,6 +139,12 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     array = np.asarray(value)
     return array.tolist() if array.dtype != object else str(value)
+
+
+def metrics_of_epoch(record: CallRecord) -> dict[str, float]:
+    """What `fit` shows of the last epoch, where it is a number."""
+    newest = {name: values[-1] for name, values in record.history.items() if values}
+    return {name: float(v) for name, v in newest.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
 def fingerprint(arguments: dict[str, Any], program_dir: Path) -> dict[str, Any]:

@@ -8,11 +8,16 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from dataclasses import dataclass
+import threading
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from keras.src.saving import saving_lib
+
 from kerasjob_api.constants import SavePhase
+from kerasjob_trainer.checkpoints import KERAS_FILE
 from kerasjob_trainer.log import log
 from kerasjob_trainer.outputs import ARCHIVE
 from kerasjob_trainer.runspec import RunSpec
@@ -25,6 +30,7 @@ class Snapshot:
     """What belongs to a state besides its tensors.
 
     `session`: JSON text. `outputs`: an archive of the program's files. `keep`: checkpoints that this one needs.
+    `metrics`: of the epoch that has ended. `model`: to be written as a Keras file as well.
     """
 
     step: int
@@ -33,6 +39,8 @@ class Snapshot:
     position: dict[str, Any]
     keep: tuple[str, ...]
     outputs: Path | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    model: Any = None
 
 
 class Saver:
@@ -72,6 +80,8 @@ class Saver:
             (directory / "session.json").write_text(snapshot.session)
             if snapshot.outputs is not None:
                 _link(snapshot.outputs, directory / ARCHIVE)
+            if snapshot.model is not None:
+                _write_keras_file(snapshot.model, directory / KERAS_FILE)
         except Exception as error:  # a full disk, no more memory: training goes on
             log.error("the state of step %d cannot be saved: %s: %s", snapshot.step, type(error).__name__, error)
             shutil.rmtree(directory, ignore_errors=True)
@@ -86,8 +96,28 @@ class Saver:
             step=snapshot.step,
             position=snapshot.position,
             keep=list(snapshot.keep),
+            metrics=snapshot.metrics,
             upload=upload,
         )
+
+
+def _write_keras_file(model: Any, path: Path) -> None:
+    """On this worker alone, and so in a thread outside of the strategy: what Keras makes anew as it saves would else be
+    agreed with the others, who do not save."""
+
+    def write() -> None:
+        started = time.monotonic()
+        try:
+            saving_lib.save_model(model, path)
+        except Exception as error:  # a model that Keras cannot save: the checkpoint is whole without it
+            log.warning("the checkpoint has no %s: %s: %s", path.name, type(error).__name__, error)
+            path.unlink(missing_ok=True)
+        else:
+            log.info("wrote %s in %.2f s", path.name, time.monotonic() - started)
+
+    thread = threading.Thread(target=write, name="keras file")
+    thread.start()
+    thread.join()
 
 
 def _link(source: Path, target: Path) -> None:

@@ -40,6 +40,7 @@ from kerasjob_trainer.trainer.session.records import (
     call_site,
     check_same,
     fingerprint,
+    metrics_of_epoch,
     plain,
     recorded_result,
 )
@@ -76,6 +77,7 @@ class Session:
         """Takes the place of `fit` and `evaluate`. Raises Refused where the checkpoint is of another kind."""
         if self._spec.checkpoint is not None:
             self._saved = SessionRecord.read(Path(self._spec.restored) / self._spec.checkpoint / "session.json")
+            self._record.kept = self._saved.kept
         trainer = keras_trainer.TensorFlowTrainer
         fit, evaluate, logs_of_epoch = trainer.fit, trainer.evaluate, trainer._get_metrics_result_or_logs
         signature = inspect.signature(fit)
@@ -183,7 +185,8 @@ class Session:
         self._finish_call(record)
         if record.checkpoint is not None and self._keeps:
             self._with_state.add(record.checkpoint)
-            self._hand_over(record, SavePhase.CALL_END, variables.values(model) | arrays, upload=self._spec.saves)
+            values = variables.values(model) | arrays
+            self._hand_over(record, SavePhase.CALL_END, values, model=model, upload=self._spec.saves)
         return history
 
     def _skip(
@@ -276,7 +279,7 @@ class Session:
         if tensors is None:
             self._saver.released(buffer.number)
         else:
-            self._hand_over(call.record, phase, tensors, buffer, upload=upload and self._spec.saves)
+            self._hand_over(call.record, phase, tensors, buffer, call.model, upload=upload and self._spec.saves)
 
     def _hand_over(
         self,
@@ -284,10 +287,12 @@ class Session:
         phase: SavePhase,
         tensors: dict[str, Any],
         buffer: Buffer | None = None,
+        model: Any = None,
         *,
         upload: bool,
     ) -> None:
-        """Gives the agent a state; one for which there is no buffer yet gets one in any case."""
+        """Gives the agent a state; one for which there is no buffer yet gets one in any case. `model`: to be written as
+        a Keras file too, should it stay for good."""
         own = checkpoint_id(record.total_step, phase, self._spec.revision)
         num_calls = CALLS_KEPT if self._spec.can_save else 0
         ends = {str(call.checkpoint) for call in with_states(self._record.finished, num_calls)}
@@ -297,6 +302,9 @@ class Session:
             "step": record.step + record.partial,
             "phase": phase.value,
         }
+        metrics = {} if phase is SavePhase.STEP else metrics_of_epoch(record)
+        if not upload or not self._record.kept.takes(record.total_step, position, metrics, self._spec.keep):
+            model = None
         snapshot = Snapshot(
             record.total_step,
             phase,
@@ -304,6 +312,8 @@ class Session:
             position,
             tuple(sorted((ends & self._with_state) - {own})),
             self._outputs.pack(self._call.callbacks if self._call is not None else []),
+            metrics,
+            model,
         )
         self._saver.hand_over(snapshot, tensors, buffer or self._saver.extra_buffer(), upload=upload)
         if upload:
@@ -323,7 +333,7 @@ class Session:
             tensors = call.capture()
             if tensors is not None:
                 log.info("told to stop: saves step %d and ends", call.total_step)
-                self._hand_over(call.record, SavePhase.STEP, tensors, upload=True)
+                self._hand_over(call.record, SavePhase.STEP, tensors, model=call.model, upload=True)
         except Exception:  # it must end in any case, and not as if the program had failed
             log.exception("told to stop, and this step cannot be saved")
         self._end_preempted()

@@ -1,0 +1,26 @@
+"""What a local job has saved, listed by the trainer's own command. Used by the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from kerasjob.errors import InvalidInput
+from kerasjob.local.state import JobDir
+
+LISTING = (sys.executable, "-m", "kerasjob_trainer.listing")
+
+
+def list_checkpoints(directory: JobDir, options: Sequence[str], command: Sequence[str] = LISTING) -> int:
+    """Prints the list; answers the exit code. Raises InvalidInput where no worker of the job was ever started."""
+    configs = sorted(directory.path.glob("workers/*/worker.json"))
+    if not configs:
+        raise InvalidInput(str(directory.path), ["the job has not begun yet, so nothing is saved"])
+    environment = os.environ | {
+        "KERASJOB_CONFIG": str(configs[0]),
+        "KERASJOB_SLOT": "0",
+        "KERASJOB_TOKEN_FILE": str(directory.path / "token"),
+    }
+    return subprocess.run([*command, *options], env=environment).returncode

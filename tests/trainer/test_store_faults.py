@@ -1,0 +1,147 @@
+"""The store fails in the middle of training: nothing is lost, it is said, and the next good save heals it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.trainer.faulty_s3 import FaultyS3
+from tests.trainer.harness import eventually
+from tests.trainer.test_s3 import KEY, SECRET, server, write_keys  # noqa: F401
+
+from kerasjob_api.wire import KeepConfig, S3Access
+from kerasjob_trainer import uploads
+from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved
+from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.status import Status
+from kerasjob_trainer.store import open_store
+from kerasjob_trainer.store import s3 as s3_module
+from kerasjob_trainer.store.directory import DirectoryStore
+
+# Uploaded in three parts.
+BYTES = 20 * 1024**2
+# More often than boto3 tries by itself, in every part.
+OFTEN = 12
+
+
+class World:
+    """An agent's uploads to a store that fails when it is told to."""
+
+    def __init__(self, folder: Path, open_: object) -> None:
+        self.folder, self.status, self.meters = folder, Status(0, 0), Meters()
+        self.checkpoints = lambda: Checkpoints(open_(), "uid", KeepConfig())
+        self.uploads = uploads.Uploads(self.checkpoints, self.status, self.meters)
+
+    def save(self, step: int) -> None:
+        directory = self.folder / f"of-{step}"
+        directory.mkdir()
+        (directory / "state.safetensors").write_bytes(os.urandom(64) * (BYTES // 64))
+        (directory / "session.json").write_text(f'{{"step": {step}}}')
+        files = Files({path.name: path for path in directory.iterdir()})
+        self.uploads.add(Saved(files, 1, step, None, {"call": 0, "epoch": 0, "phase": "step"}, ()))
+
+    def problem(self) -> str:
+        return eventually(lambda: self.status.report().problem, "a problem is said").message
+
+    def newest(self, name: str = "restored") -> int | None:
+        manifest = self.checkpoints().newest_whole(self.folder / name)
+        return None if manifest is None else manifest.step
+
+
+@pytest.fixture
+def faulty(server):  # noqa: F811
+    proxy = FaultyS3(server)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def world(faulty, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "_WAITS_SECONDS", (0.2,) * 4)
+    monkeypatch.setattr(s3_module, "READ_SECONDS", 1)
+    keys = tmp_path / "keys"
+    write_keys(keys, KEY, SECRET)
+    access = S3Access(faulty.endpoint, "us-east-1", "keys")
+    return World(tmp_path, lambda: open_store(f"s3://bucket/{tmp_path.name}/", access, keys))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("InternalError", "InternalError"),
+        ("SlowDown", "SlowDown"),
+        ("ServiceUnavailable", "ServiceUnavailable"),
+        ("ExpiredToken", "ExpiredToken"),
+        ("QuotaExceeded", "QuotaExceeded"),
+        ("reset", "cannot be reached"),
+        ("silence", "cannot be reached"),
+    ],
+)
+def test_a_fault_is_said_and_heals(fault, words, world, faulty):
+    world.save(20)
+    assert world.uploads.drain(60)
+    faulty.show(fault, "PUT", OFTEN)
+    world.save(40)
+    assert words in (said := world.problem())
+    assert said.startswith("checkpoint of step 40: ")
+    assert world.newest("meanwhile") == 20
+    faulty.show("", "", 0)
+    faulty.quiet.set()
+    assert world.uploads.drain(60)
+    assert (world.meters.checkpoints, world.status.report().problem) == (2, None)
+    assert world.newest() == 40
+
+
+def test_a_store_that_is_down_for_long_costs_checkpoints_and_no_more(world, faulty):
+    world.save(20)
+    assert world.uploads.drain(60)
+    faulty.show("InternalError", "PUT", 1_000_000)
+    world.save(40)
+    assert world.uploads.drain(120)
+    assert (world.meters.checkpoints, world.meters.checkpoint_failures) == (1, 1)
+    assert world.status.report().problem is not None
+    faulty.show("", "", 0)
+    world.save(60)
+    assert world.uploads.drain(60)
+    assert (world.meters.checkpoints, world.status.report().problem) == (2, None)
+    assert world.newest() == 60
+
+
+def test_what_the_store_has_damaged_is_passed_over(world, faulty):
+    world.save(20)
+    assert world.uploads.drain(60)
+    faulty.show("damage", "PUT", 1)
+    world.save(40)
+    assert world.uploads.drain(60)
+    assert faulty.shown == 1
+    assert world.newest() == 20
+
+
+@pytest.mark.parametrize("fault", ["InternalError", "SlowDown", "reset"])
+def test_a_restore_tries_again(fault, world, faulty):
+    world.save(20)
+    assert world.uploads.drain(60)
+    faulty.show(fault, "GET", 1)
+    assert world.newest() == 20
+    assert faulty.shown == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full volume is a mounted one, which takes root")
+def test_a_full_volume_is_said_and_heals(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "_WAITS_SECONDS", (0.2,) * 4)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", str(volume)], check=True)
+    try:
+        world = World(tmp_path, lambda: DirectoryStore(volume / "store"))
+        world.save(20)
+        assert world.uploads.drain(60)
+        (volume / "somebody's").write_bytes(bytes(20 * 1024**2))
+        world.save(40)
+        assert "No space left on device" in world.problem()
+        assert world.newest("meanwhile") == 20
+        (volume / "somebody's").unlink()
+        assert world.uploads.drain(60)
+        assert (world.newest(), world.status.report().problem) == (40, None)
+    finally:
+        subprocess.run(["umount", str(volume)], check=True)
