@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 TOKEN = "test-token"
+HOST = "127.0.0.1"
 DEADLINE_SECONDS = 120.0
 
 
@@ -53,9 +55,10 @@ class Worker:
     port: int
     folder: Path
     process: subprocess.Popen
+    host: str = HOST
 
     def ask(self, method: str, path: str, body=None, token: str | None = TOKEN) -> tuple[int, bytes]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=10)) as connection:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
@@ -152,6 +155,8 @@ class Job:
     env: dict = field(default_factory=dict)
     code: Path | None = None
     agent: tuple[str, ...] = ("-m", "kerasjob_trainer.agent")
+    # Where a worker lives: its address, and what its command begins with.
+    place: Callable[[int, int], tuple[str, list[str]]] = lambda slot, incarnation: (HOST, [])
     revision: int = 0
     live: dict[int, Worker] = field(default_factory=dict)
     started: list[Worker] = field(default_factory=list)
@@ -180,9 +185,10 @@ class Job:
         (folder / "worker.json").write_text(json.dumps(self.worker_json()))
         (folder / "token").write_text(TOKEN)
         (port,) = free_ports(1)
+        host, before = self.place(slot, incarnation)
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *self.agent],
+                [*before, sys.executable, *self.agent],
                 cwd=folder,
                 stdout=log,
                 stderr=log,
@@ -192,7 +198,7 @@ class Job:
                     "KERASJOB_CONFIG": str(folder / "worker.json"),
                     "KERASJOB_SLOT": str(slot),
                     "KERASJOB_INCARNATION": str(incarnation),
-                    "KERASJOB_AGENT_HOST": "127.0.0.1",
+                    "KERASJOB_AGENT_HOST": host,
                     "KERASJOB_AGENT_PORT": str(port),
                     "KERASJOB_WORK_DIR": str(folder / "work"),
                     "KERASJOB_TOKEN_FILE": str(folder / "token"),
@@ -202,7 +208,7 @@ class Job:
                     **self.env,
                 },
             )
-        worker = Worker(slot, incarnation, port, folder, process)
+        worker = Worker(slot, incarnation, port, folder, process, host)
         self.live[slot] = worker
         self.started.append(worker)
         return worker
@@ -222,7 +228,7 @@ class Job:
             "job": self.uid,
             "revision": self.revision,
             "members": [
-                {"slot": w.slot, "incarnation": w.incarnation, "host": "127.0.0.1", "agentPort": w.port, "port": port}
+                {"slot": w.slot, "incarnation": w.incarnation, "host": w.host, "agentPort": w.port, "port": port}
                 for w, port in zip(members, ports, strict=True)
             ],
         }

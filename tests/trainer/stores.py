@@ -3,9 +3,11 @@
 import json
 import threading
 
+import pytest
+
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import KeepConfig
-from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved
+from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved, Superseded
 from kerasjob_trainer.checkpoints import checkpoint_id as id_of
 from kerasjob_trainer.store import Entry
 
@@ -41,7 +43,15 @@ def checkpoint_id(step: int, revision: int) -> str:
 
 
 def save(
-    checkpoints: Checkpoints, folder, step: int, revision: int, keep=(), parent=None, content="tensors", session="{}"
+    checkpoints: Checkpoints,
+    folder,
+    step: int,
+    revision: int,
+    keep=(),
+    parent=None,
+    content="tensors",
+    session="{}",
+    acting=None,
 ):
     directory = folder / f"snapshot-{step}-{revision}"
     directory.mkdir(parents=True, exist_ok=True)
@@ -49,7 +59,8 @@ def save(
     (directory / "session.json").write_text(session)
     position = {"call": 0, "epoch": step, "step": 0, "phase": "epochEnd"}
     files = Files({path.name: path for path in directory.iterdir()})
-    return checkpoints.commit(Saved(files, revision, step, parent, position, tuple(keep)))
+    saved = Saved(files, revision, step, parent, position, tuple(keep))
+    return checkpoints.commit(saved, revision if acting is None else acting)
 
 
 def key_of(store, id_: str, name: str) -> str:
@@ -108,6 +119,17 @@ def checkpoints_do_what_they_say(store, folder) -> None:
     assert checkpoints.newest_whole(folder / "r2").id == checkpoint_id(5, 2)
     store.put_if_absent(f"manifests/{checkpoint_id(8, 3)}.json", b'{"step": ')
     assert checkpoints.newest_whole(folder / "r3").id == checkpoint_id(5, 2)
+
+    # A ring that is over commits nothing; what its state was may be committed by the one that goes on from it.
+    checkpoints.claim(4)
+    before = store.entries("")
+    with pytest.raises(Superseded, match="ring revision 3 is over: 4 has begun"):
+        save(checkpoints, folder, 9, 3)
+    with pytest.raises(Superseded):
+        checkpoints.claim(2)
+    assert store.entries("") == before
+    assert save(checkpoints, folder, 9, 3, acting=4).id == checkpoint_id(9, 3)
+    assert [entry.key for entry in store.entries("rings/")] == ["rings/00000004.json"]
 
     assert checkpoints.done() is None
     checkpoints.commit_done(3, [{"call": 0}], {"evaluate": []})

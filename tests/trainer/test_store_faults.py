@@ -30,7 +30,7 @@ class World:
     def __init__(self, folder: Path, open_: object) -> None:
         self.folder, self.status, self.meters = folder, Status(0, 0), Meters()
         self.checkpoints = lambda: Checkpoints(open_(), "uid", KeepConfig())
-        self.uploads = uploads.Uploads(self.checkpoints, self.status, self.meters)
+        self.uploads = uploads.Uploads(self.checkpoints, self.status, self.meters, lambda revision: None)
 
     def save(self, step: int) -> None:
         directory = self.folder / f"of-{step}"

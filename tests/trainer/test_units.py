@@ -164,7 +164,7 @@ def test_an_upload_is_tried_again_and_given_up_only_where_nothing_later_needs_it
     monkeypatch.setattr(uploads, "_WAITS_SECONDS", (0.0,) * 4)
     store = Refusing(tmp_path / "store", times)
     status, meters = Status(0, 0), Meters()
-    queue = uploads.Uploads(lambda: Checkpoints(store, "uid", KeepConfig()), status, meters)
+    queue = uploads.Uploads(lambda: Checkpoints(store, "uid", KeepConfig()), status, meters, print)
     for name in FILES:
         (tmp_path / name).write_text("x")
     files = Files({name: tmp_path / name for name in FILES})

@@ -186,15 +186,28 @@ class Checkpoints:
         """The newest that is committed, whether its files are whole or not."""
         return next(iter(self.manifests()), None)
 
-    def commit(self, saved: Saved) -> Manifest | None:
+    def claim(self, revision: int) -> None:
+        """Notes that a ring revision has begun. Raises Superseded where a newer one has."""
+        rings = {int(entry.key.rpartition("/")[2].removesuffix(".json")) for entry in self.store.entries("rings/")}
+        if max(rings, default=0) > revision:
+            raise Superseded(f"ring revision {revision} is over: {max(rings)} has begun")
+        if revision not in rings:
+            data = {"version": 1, "job": self.job, "ringRevision": revision, "begunAt": now()}
+            self.store.put_if_absent(_ring_key(revision), json.dumps(data).encode())
+            self.store.delete([_ring_key(old) for old in rings])
+
+    def commit(self, saved: Saved, revision: int) -> Manifest | None:
         """Uploads the files, then the manifest. None where another writer has committed something else by the
-        same id."""
+        same id. `revision`: of the ring that does this, which may go on from the state of one before. Raises Superseded
+        where that is over."""
         id_, files = saved.id, saved.files.records()
+        self.claim(revision)
         # Several workers may have the same step to save: what one has committed is never written to by another.
         if (content := self.store.get(f"manifests/{id_}.json")) is not None:
             return _same(id_, content, files)
         for file in files:
             self.store.put_file(_key(id_, file), saved.files.paths[file["name"]])
+        self.claim(revision)
         data = {
             "version": 1,
             "job": self.job,
@@ -294,6 +307,10 @@ def open_checkpoints(settings: Settings, known: dict[str, Manifest] | None = Non
     return Checkpoints(store, config.uid, config.checkpoint.keep, known)
 
 
+class Superseded(Exception):
+    """A newer ring has begun: whoever still acts for the one before must end."""
+
+
 class _Damaged(StoreError):
     """A checkpoint does not verify."""
 
@@ -301,6 +318,10 @@ class _Damaged(StoreError):
 def _key(id_: str, file: dict[str, Any]) -> str:
     """Where a file of a checkpoint lies: another content has another place."""
     return f"checkpoints/{id_}/{file['sha256'][:16]}-{file['name']}"
+
+
+def _ring_key(revision: int) -> str:
+    return f"rings/{revision:08}.json"
 
 
 def _same(id_: str, content: bytes | None, files: list[dict[str, Any]]) -> Manifest | None:

@@ -73,6 +73,7 @@ class _Restoring:
 
     def _decide(self) -> RestorePoint:
         """As the leader. What it decides is here then."""
+        self._claim()
         held = [(one, rank) for rank in range(len(self._peers)) for one in self._held_by(rank)]
         held.sort(key=lambda found: found[0].order, reverse=True)
         for one, rank in held:
@@ -88,6 +89,16 @@ class _Restoring:
             return RestorePoint(None)
         newest = self._until_stored(lambda: self._store().newest_whole(self._target))
         return RestorePoint(None if newest is None else newest.id)
+
+    def _claim(self) -> None:
+        """From here on no ring before this one commits anything. A store that does not answer is asked again when there
+        is something to commit."""
+        if self._settings.config.checkpoint is None:
+            return
+        try:
+            self._store().claim(self._revision)
+        except StoreError as error:
+            log.warning("the store does not know yet that ring revision %d has begun: %s", self._revision, error)
 
     def _held_by(self, rank: int) -> list[Saved]:
         if rank == self._run.rank:

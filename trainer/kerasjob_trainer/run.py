@@ -34,6 +34,7 @@ class Run:
     stalled_at: float | None = None
     last_move: float = field(default_factory=time.monotonic)
     watched: bool = True  # forming, or inside a fit: moves are due
+    superseded: bool = False  # a newer ring has begun without this worker
     rescuing: bool = False  # writes down what it holds, and ends then
     failure: FailureRecord | None = None
     histories: list[Any] = field(default_factory=list)
@@ -71,6 +72,11 @@ def judge(run: Run, code: int | None, signal: int | None, settings: Settings, *,
         words = f"no step for {stall_seconds} s (spec.stallTimeoutSeconds); the stacks of the trainer are in its log"
         return Verdict(
             Outcome.LOST, exit=TrainerExit(revision, ExitCode.STALLED, reason=Reason.STALLED.value, message=words)
+        )
+    if run.superseded:
+        words = f"ring revision {revision} is over: a newer one has begun without this worker"
+        return Verdict(
+            Outcome.LOST, exit=TrainerExit(revision, ExitCode.CLUSTER_FAULT, reason=Reason.CLUSTER_FAULT, message=words)
         )
     if code == ExitCode.DONE:
         return Verdict(Outcome.DONE)

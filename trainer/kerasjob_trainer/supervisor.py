@@ -64,7 +64,12 @@ class Supervisor:
         self._status = Status(settings.slot, settings.incarnation)
         self._meters = Meters()
         manifests: dict[str, Manifest] = {}
-        self._uploads = Uploads(lambda: open_checkpoints(settings, manifests), self._status, self._meters)
+        self._uploads = Uploads(
+            lambda: open_checkpoints(settings, manifests),
+            self._status,
+            self._meters,
+            lambda revision: self._loop.post(self._superseded, revision),
+        )
         self._endings = Endings(settings, self._status, self._uploads)
         self._preparing = Preparing(settings, self._status, self._uploads)
         self._run: Run | None = None
@@ -275,6 +280,14 @@ class Supervisor:
         if run.pid is not None and run.kill_at is None and self._warm is not None:
             self._warm.kill(run.pid, signal.SIGTERM)
             run.kill_at = time.monotonic() + KILL_AFTER_SECONDS
+
+    def _superseded(self, revision: int) -> None:
+        """Others have formed a newer ring, which this worker has not heard of: cut off, or taken for dead."""
+        run = self._run
+        if run is not None and run.ring.revision == revision and not run.superseded:
+            run.superseded = True
+            if run.pid is not None and self._warm is not None:
+                self._warm.kill(run.pid, signal.SIGKILL)
 
     def _stop(self) -> None:
         if self._stopping or self._status.state in (WorkerState.FINISHED, WorkerState.FAILED):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from kerasjob_api.constants import Reason, SavePhase
 from kerasjob_api.wire import CheckpointRef, Problem
-from kerasjob_trainer.checkpoints import Checkpoints, Saved
+from kerasjob_trainer.checkpoints import Checkpoints, Saved, Superseded
 from kerasjob_trainer.log import log
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.status import Status
@@ -28,9 +28,16 @@ _WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 class Uploads:
     """A queue of saved checkpoints and the thread that commits them."""
 
-    def __init__(self, checkpoints: Callable[[], Checkpoints], status: Status, meters: Meters) -> None:
-        """checkpoints: opens the store; called for each upload, for its keys may have been renewed."""
-        self._checkpoints, self._status, self._meters = checkpoints, status, meters
+    def __init__(
+        self,
+        checkpoints: Callable[[], Checkpoints],
+        status: Status,
+        meters: Meters,
+        superseded: Callable[[int], None],
+    ) -> None:
+        """checkpoints: opens the store; called for each upload, for its keys may have been renewed. superseded: called
+        with the revision of a ring that is over, and does not know it."""
+        self._checkpoints, self._status, self._meters, self._superseded = checkpoints, status, meters, superseded
         self._queue: queue.SimpleQueue[Saved] = queue.SimpleQueue()
         self._idle = threading.Condition()
         self._pending = 0
@@ -54,6 +61,9 @@ class Uploads:
             saved = self._queue.get()
             try:
                 self._upload(saved)
+            except Superseded as error:
+                log.warning("the state of step %d is not committed: %s", saved.step, error)
+                self._superseded(self._status.revision)
             except Exception:
                 log.exception("a fault in the agent's uploads")
                 self._meters.checkpoint_failed()
@@ -71,7 +81,7 @@ class Uploads:
         for wait in itertools.chain(_WAITS_SECONDS, rest):
             try:
                 checkpoints = self._checkpoints()
-                manifest = checkpoints.commit(saved)
+                manifest = checkpoints.commit(saved, self._status.revision)
                 break
             except StoreError as error:
                 words = str(error)  # the error itself refers to the state, whose memory it would keep
