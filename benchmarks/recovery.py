@@ -47,7 +47,7 @@ normalization.adapt(x)
 mark("adapt")
 inputs = keras.Input((64,))
 outputs = normalization(inputs)
-for _ in range(30):
+for _ in range(4):
     outputs = keras.layers.BatchNormalization()(keras.layers.Dense(64, "relu")(outputs))
 model = keras.Model(inputs, keras.layers.Dense(10)(outputs))
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)

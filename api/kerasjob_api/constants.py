@@ -98,6 +98,7 @@ class Reason(StrEnum):
     CREATED = "Created"
     WAITING_FOR_WORKERS = "WaitingForWorkers"
     RING_FORMED = "RingFormed"
+    RING_GROWS = "RingGrows"
     WORKER_LOST = "WorkerLost"
     WORKER_DISRUPTED = "WorkerDisrupted"
     TRAINER_KILLED = "TrainerKilled"

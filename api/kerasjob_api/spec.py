@@ -168,6 +168,19 @@ class FailurePolicy(Model):
     max_restarts: int = Field(default=3, ge=0, le=1_000_000, description="How many times a lost worker is replaced.")
 
 
+class Elastic(Model):
+    """Going on with fewer workers than `spec.workers` while some cannot be had."""
+
+    min_workers: int = Field(ge=1, le=1024, description="With how many workers the job goes on at the least.")
+    wait_seconds: int = Field(
+        default=60,
+        ge=0,
+        le=864_000,
+        description="How long missing workers are waited for before the job begins, or goes on, without them, and how"
+        " long it trains before it takes in some that have come back, where that is not all of them.",
+    )
+
+
 class Resources(Model):
     """Resources of the trainer container, as in core/v1."""
 
@@ -186,23 +199,37 @@ IMMUTABLE = [
 ]
 
 
+def _never_changes() -> list[JsonDict]:
+    return [
+        rule(
+            f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+            f"spec.{name} cannot change after the job was created; create a new job",
+            fieldPath=f".{name}",
+        )
+        for name in IMMUTABLE
+    ]
+
+
 class KerasJobSpec(Model):
     """What the user wants."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
+                *_never_changes(),
                 rule(
-                    f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
-                    f"spec.{name} cannot change after the job was created; create a new job",
-                    fieldPath=f".{name}",
-                )
-                for name in IMMUTABLE
+                    "!has(self.elastic) || self.elastic.minWorkers <= self.workers",
+                    "spec.elastic.minWorkers cannot be more than spec.workers",
+                    fieldPath=".elastic",
+                ),
             ]
         }
     )
 
     workers: int = Field(default=1, ge=1, le=1024, description="Number of worker pods.")
+    elastic: Elastic | None = Field(
+        default=None, description="Where given, the job goes on with fewer workers while some cannot be had."
+    )
     image: str | None = Field(
         default=None,
         min_length=1,

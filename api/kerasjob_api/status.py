@@ -57,6 +57,7 @@ class RingStatus(StatusModel):
     revision: int
     members: tuple[RingMember, ...] = ()
     broken: bool = Field(default=False, description="A member was lost; its loss has been counted.")
+    after_step: bool = Field(default=False, description="The ring before is whole; its trainers end after a step.")
 
 
 class SlotStatus(StatusModel):

@@ -90,6 +90,8 @@ class Ring:
     revision: int
     members: tuple[Member, ...]
     protocol: int = AGENT_PROTOCOL
+    # The ring before it is whole: its trainers end after a step that they have saved.
+    after_step: bool = False
 
     def rank_of(self, slot: int, incarnation: int) -> int | None:
         """The rank of a worker, or None where it is no member."""

@@ -38,7 +38,10 @@ def _beyond_schema(data: Any) -> list[str]:
     if not isinstance(data, dict):
         return []
     faults = []
-    program, template = data.get("program"), data.get("podTemplate")
+    program, template, elastic = data.get("program"), data.get("podTemplate"), data.get("elastic")
+    least, workers = elastic.get("minWorkers") if isinstance(elastic, dict) else None, data.get("workers", 1)
+    if isinstance(least, int) and isinstance(workers, int) and least > workers:
+        faults.append(f"spec.elastic.minWorkers: at most spec.workers, which is {workers}, got {least}")
     if isinstance(program, dict):
         faults += _program_faults(program)
     if isinstance(template, dict):

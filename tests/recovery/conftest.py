@@ -1,5 +1,6 @@
 """Jobs whose warm processes come from one zygote, so that a cell of the kill matrix takes seconds."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -74,20 +75,26 @@ def job(zygote, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(zygote, tmp_path_factory):
-    """What two workers come to when nothing happens to them."""
-    known: dict[str, dict] = {}
+def undisturbed_job(zygote, tmp_path_factory):
+    """A job of two workers that has ended, and to which nothing has happened."""
+    known: dict[str, Job] = {}
 
-    def run(feature: str) -> dict:
+    def run(feature: str) -> Job:
         if feature not in known:
             made = make_job(tmp_path_factory.mktemp("undisturbed"), zygote, feature, workers=2)
             try:
                 made.start_all()
                 made.form()
                 made.finish()
-                known[feature] = result(made)
             finally:
                 made.close()
+            known[feature] = made
         return known[feature]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(undisturbed_job):
+    """What it came to."""
+    return functools.cache(lambda feature: result(undisturbed_job(feature)))

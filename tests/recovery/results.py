@@ -14,10 +14,7 @@ FEATURES = tuple(re.findall(r'^    "([^"]+)": \w+,$', _PROGRAM, re.MULTILINE))
 
 def result(job: Job) -> dict:
     """Histories, evaluations, what the callbacks have seen, all variables, all files that the program has made."""
-    done = json.loads((job.store / "done.json").read_text())
-    newest = max((job.store / "manifests").iterdir(), key=lambda path: _order(path.stem))
-    (path,) = (job.store / "checkpoints" / newest.stem).glob("*-state.safetensors")
-    state = load_file(path)
+    done, state = record(job), final_state(job)
     return {
         "histories": done["histories"],
         "results": done["results"],
@@ -26,6 +23,18 @@ def result(job: Job) -> dict:
         "logs": logs(job),
         "files": sorted(path.name for path in _program(job).rglob("*") if path.suffix in (".csv", ".h5", ".keras")),
     }
+
+
+def record(job: Job) -> dict:
+    """`done.json`."""
+    return json.loads((job.store / "done.json").read_text())
+
+
+def final_state(job: Job) -> dict:
+    """All variables at the end."""
+    newest = max((job.store / "manifests").iterdir(), key=lambda path: _order(path.stem))
+    (path,) = (job.store / "checkpoints" / newest.stem).glob("*-state.safetensors")
+    return load_file(path)
 
 
 def seen(job: Job) -> dict[str, str]:

@@ -205,8 +205,12 @@ def check_counts(old, new):
     """At most one restart or disruption per ring revision, newcomers that fail before they join apart."""
     counted = new.restarts + new.disruptions - old.restarts - old.disruptions
     was_whole = old.ring is not None and not old.ring.broken
-    # A trainer lost in place: its ring is broken and the next one granted in one write.
-    breaks = was_whole and new.ring is not None and (new.ring.broken or new.ring.revision > old.ring.revision)
+    # A trainer lost in place: its ring is broken and the next one granted in one write. One that grows is not broken.
+    follows = new.ring is not None and old.ring is not None and new.ring.revision > old.ring.revision
+    breaks = was_whole and new.ring is not None and (new.ring.broken or (follows and not new.ring.after_step))
+    if follows and new.ring.after_step:
+        assert was_whole, "only a whole ring ends after a step"
+        assert len(new.ring.members) > len(old.ring.members), "it ends so that it can grow"
     newcomers = sum(
         new.incarnation_of(s.slot) > old.incarnation_of(s.slot)
         and not is_member(old, s.slot, old.incarnation_of(s.slot))

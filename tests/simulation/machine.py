@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.simulation.body import NAMESPACE, Crash, SimulatedCluster
 from tests.simulation.world import JOB, World
 
-from kerasjob_api.spec import FailurePolicy, KerasJobSpec, Program
+from kerasjob_api.spec import Elastic, FailurePolicy, KerasJobSpec, Program
 from kerasjob_api.wire import FailureRecord, TrainerExit
 from kerasjob_core.cluster import ClusterError, QuotaExceeded, Refused, Unavailable
 from kerasjob_core.decide import DEFAULT_SETTINGS
@@ -60,11 +60,17 @@ class JobMachine(RuleBasedStateMachine):
     """One job, one operator, one adversary."""
 
     @initialize(
-        workers=st.integers(1, 3), steps=st.integers(1, 20), max_restarts=st.integers(0, 4), rounds=st.integers(0, 8)
+        workers=st.integers(1, 3),
+        steps=st.integers(1, 20),
+        max_restarts=st.integers(0, 4),
+        rounds=st.integers(0, 8),
+        least=st.sampled_from([0, 0, 1, 2]),
+        wait_seconds=st.sampled_from([0, 5, 60]),
     )
-    def begin(self, workers, steps, max_restarts, rounds=0):
+    def begin(self, workers, steps, max_restarts, rounds=0, least=0, wait_seconds=0):
         self.spec = KerasJobSpec(
             workers=workers,
+            elastic=Elastic(min_workers=least, wait_seconds=wait_seconds) if 0 < least <= workers else None,
             program=Program(script="train.py"),
             failure_policy=FailurePolicy(max_restarts=max_restarts),
         )
@@ -213,6 +219,12 @@ class JobMachine(RuleBasedStateMachine):
         ring = self.world.status.ring
         admitted = [p.slot for p in self.world.live() if ring is not None and p.revision == ring.revision]
         assert len(admitted) == len(set(admitted))
+
+    @invariant()
+    def no_ring_is_smaller_than_the_user_allows(self):
+        ring = self.world.status.ring
+        least = self.spec.workers if self.spec.elastic is None else self.spec.elastic.min_workers
+        assert ring is None or least <= len(ring.members) <= self.spec.workers
 
     @invariant()
     def an_end_is_an_end(self):

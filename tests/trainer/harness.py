@@ -216,7 +216,7 @@ class Job:
     def start_all(self) -> list[Worker]:
         return [self.start(slot) for slot in range(self.workers)]
 
-    def form(self) -> int:
+    def form(self, *, after_step: bool = False) -> int:
         """Grants and pushes the next ring, as the operator does."""
         members = list(self.live.values())
         for worker in members:
@@ -227,6 +227,7 @@ class Job:
             "protocol": 1,
             "job": self.uid,
             "revision": self.revision,
+            "afterStep": after_step,
             "members": [
                 {"slot": w.slot, "incarnation": w.incarnation, "host": w.host, "agentPort": w.port, "port": port}
                 for w, port in zip(members, ports, strict=True)

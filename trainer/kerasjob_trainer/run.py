@@ -30,6 +30,7 @@ class Run:
     pid: int | None = None
     forking: bool = False  # asked for, so that there is or will be a process
     parent: str | None = None  # checkpoint that it goes on from
+    stop_by: float | None = None  # told to save and to end until then
     kill_at: float | None = None
     stalled_at: float | None = None
     last_move: float = field(default_factory=time.monotonic)

@@ -168,10 +168,12 @@ class Supervisor:
         logs.set_revision(ring.revision)
         log.info("takes a ring of %d members, rank %d", len(ring.members), rank)
         self._wanted = ring
-        if self._run is not None and self._run.forking:
-            self._end_trainer(self._run)
-        else:
+        if self._run is None or not self._run.forking:
             self._begin()
+        elif ring.after_step and state is WorkerState.TRAINING:
+            self._stop_after_step(self._run)
+        else:
+            self._end_trainer(self._run)
         return self._status.report()
 
     def _begin(self) -> None:
@@ -297,8 +299,14 @@ class Supervisor:
         log.info("is told to stop")
         if self._run is None or not self._run.forking:
             self._endings.preempted(self._stop_began + DRAIN_SECONDS)
-        elif self._run.control is not None:
-            self._run.control.stop()
+        else:
+            self._stop_after_step(self._run)
+
+    def _stop_after_step(self, run: Run) -> None:
+        """Has a trainer save at its next step boundary, and end."""
+        run.stop_by = time.monotonic() + STOP_SECONDS
+        if run.control is not None:
+            run.control.stop()
 
     def _tick(self) -> None:
         run, now = self._run, time.monotonic()
@@ -306,7 +314,7 @@ class Supervisor:
             reap_orphans(self._warm.pid)
         if run is None:
             return
-        if self._stopping and now > self._stop_began + STOP_SECONDS:
+        if run.stop_by is not None and now > run.stop_by:
             self._end_trainer(run)
         if run.rescuing and run.kill_at is not None:
             run.kill_at = max(run.kill_at, run.last_move + RESCUE_SECONDS)

@@ -12,6 +12,10 @@ from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import PodPhase, Worker
 from kerasjob_core.plan import PushRing
+from kerasjob_core.times import from_rfc3339, to_rfc3339
+
+# How long trainers that have lost a peer may take to notice it and to tell what they hold.
+SETTLE_SECONDS = 10.0
 
 
 def is_member(status: KerasJobStatus, slot: int, incarnation: int) -> bool:
@@ -29,17 +33,69 @@ def rank_of(status: KerasJobStatus, worker: Worker) -> int | None:
 
 
 def form(draft: Draft) -> None:
-    """Grants the next revision once every slot has a worker that is ready."""
-    ring = draft.status.ring
-    if ring is not None and not ring.broken:
-        return
+    """Grants the next revision once every slot has a worker that is ready; fewer where `spec.elastic` allows it."""
     workers = [draft.observed.current(slot) for slot in range(draft.spec.workers)]
     ready = [w for w in workers if w is not None and _can_join(w)]
-    if len(ready) < draft.spec.workers:
-        return
-    revision = 1 if ring is None else ring.revision + 1
-    members = tuple(_member(worker, revision) for worker in ready)
-    draft.set(ring=RingStatus(revision=revision, members=members))
+    ring = draft.status.ring
+    if ring is None or ring.broken:
+        if _are_enough(draft, ready) and (ring is None or _has_settled(draft)):
+            _grant(draft, ready)
+    elif _should_grow(draft, ring, ready):
+        message = f"from {len(ring.members)} to {len(ready)} workers, after a step that is saved"
+        draft.condition(ConditionType.READY, False, Reason.RING_GROWS, message)
+        draft.event("Normal", Reason.RING_GROWS, message)
+        draft.set(waiting_since=to_rfc3339(draft.now))
+        _grant(draft, ready, after_step=True)
+
+
+def _are_enough(draft: Draft, ready: list[Worker]) -> bool:
+    """Whether a ring can begin; where some are missing, once they have been waited for."""
+    spec, since = draft.spec, draft.status.waiting_since
+    if len(ready) == spec.workers:
+        return True
+    if spec.elastic is None or len(ready) < spec.elastic.min_workers or since is None:
+        return False
+    return _is_over(draft, since, spec.elastic.wait_seconds)
+
+
+def _has_settled(draft: Draft) -> bool:
+    """Whether all members of a broken ring are counted, and their trainers have ended: one that finds out by itself
+    tells the step that it holds, one that is told to end does not."""
+    slots = range(draft.spec.workers)
+    members = [
+        w for slot in slots if (w := draft.observed.current(slot)) and is_member(draft.status, slot, w.incarnation)
+    ]
+    if any(worker.has_ended for worker in members):
+        draft.look_again(0)
+        return False
+    if all(w.report is not None and w.report.state != WorkerState.TRAINING for w in members):
+        return True
+    since = draft.status.waiting_since
+    return since is None or _is_over(draft, since, SETTLE_SECONDS)
+
+
+def _should_grow(draft: Draft, ring: RingStatus, ready: list[Worker]) -> bool:
+    """Whether workers have come back to a ring that trains without them."""
+    elastic, trains = draft.spec.elastic, draft.status.condition(ConditionType.READY)
+    if elastic is None or trains is None or trains.status != "True" or len(ready) <= len(ring.members):
+        return False
+    if {(m.slot, m.incarnation) for m in ring.members} - {(w.slot, w.incarnation) for w in ready}:
+        return False  # a member is being lost
+    return len(ready) == draft.spec.workers or _is_over(draft, trains.last_transition_time, elastic.wait_seconds)
+
+
+def _is_over(draft: Draft, since: str, seconds: float) -> bool:
+    """Whether so much time has passed; else looks again then."""
+    left = from_rfc3339(since) + seconds - draft.now
+    if left > 0:
+        draft.look_again(left)
+    return left <= 0
+
+
+def _grant(draft: Draft, workers: list[Worker], *, after_step: bool = False) -> None:
+    revision = 1 if draft.status.ring is None else draft.status.ring.revision + 1
+    members = tuple(_member(worker, revision) for worker in workers)
+    draft.set(ring=RingStatus(revision=revision, members=members, after_step=after_step))
 
 
 def push(draft: Draft) -> None:
@@ -51,6 +107,7 @@ def push(draft: Draft) -> None:
         job=draft.observed.job.ref.uid,
         revision=ring.revision,
         members=tuple(Member(m.slot, m.incarnation, m.host, m.agent_port, m.port) for m in ring.members),
+        after_step=ring.after_step,
     )
     for member in ring.members:
         worker = draft.observed.current(member.slot)
@@ -83,6 +140,8 @@ def report(draft: Draft) -> None:
     ]
     if len(trains) == len(ring.members):
         message = f"ring revision {ring.revision} trains with {len(ring.members)} workers"
+        if len(ring.members) < draft.spec.workers:
+            message += f" of {draft.spec.workers}; the others are taken in once they are there"
         draft.condition(ConditionType.READY, True, Reason.RING_FORMED, message)
         draft.event("Normal", Reason.RING_FORMED, message)
         draft.set(waiting_since=None)

@@ -107,7 +107,7 @@ def test_two_lost_at_once_are_one():
 
 
 def test_a_report_of_an_older_ring_says_nothing_about_this_one():
-    job = RUNNING.lost(1, signal=9).next()
+    job = RUNNING.lost(1, signal=9).lost(0, code=20).next()
     assert job.status.ring.revision == 2
     assert [a.worker for a in job.decide().actions] == ["mnist-0-0", "mnist-1-0"]
     assert job.decide().status is None
@@ -121,8 +121,16 @@ def test_a_newcomer_that_fails_before_it_joins_is_counted_for_itself():
     assert status.slots == (SlotStatus(slot=1, incarnation=2),)
 
 
+def test_a_ring_waits_until_those_who_are_left_have_told_what_they_hold():
+    job = RUNNING.lost(1, signal=9).next()
+    assert (job.status.ring.revision, job.status.ring.broken) == (1, True)
+    assert job.decide(4).requeue_after == 6
+    assert job.lost(0, code=20).decide(4).status.ring.revision == 2
+    assert job.decide(10).status.ring.revision == 2, "one that does not notice is not waited for any longer"
+
+
 def test_a_replacement_joins_under_the_next_revision_and_the_same_rank():
-    job = RUNNING.ended(1, 137).next()
+    job = RUNNING.ended(1, 137).next().lost(0, code=20)
     joined = type(job)(job.spec, job.status, (*job.workers[:1], a_worker(1, 1)), job.extra)
     ring = joined.decide().status.ring
     assert (ring.revision, [(m.slot, m.incarnation, m.port) for m in ring.members]) == (2, [(0, 0, 8482), (1, 1, 8482)])
@@ -155,7 +163,7 @@ def test_a_permanent_exit_of_a_pod_that_is_being_deleted_is_a_disruption():
 
 
 def test_an_old_incarnation_left_over_is_no_news():
-    job = RUNNING.ended(1, 137).next()
+    job = RUNNING.ended(1, 137).next().lost(0, code=20)
     old, new = job.workers[1], a_worker(1, 1)
     joined = type(job)(job.spec, job.status, (job.workers[0], old, new), job.extra).next()
     workers = [(w.slot, w) for w in joined.workers if w is not old]

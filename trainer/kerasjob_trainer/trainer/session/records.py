@@ -93,6 +93,7 @@ class SessionRecord:
         self.current: CallRecord | None = None
         self.evaluations: list[Evaluation] = []
         self.kept = Kept()
+        self.num_workers = 1
         self._texts: list[str] = []  # of the finished calls
         self._words: dict[str, int] = {}
 
@@ -107,6 +108,7 @@ class SessionRecord:
             "current": None if self.current is None else asdict(self.current),
             "evaluations": [vars(evaluation) for evaluation in self.evaluations],
             "kept": asdict(self.kept),
+            "workers": self.num_workers,
             "words": list(self._words),
         }
         return f'{json.dumps(rest)[:-1]}, "finished": [{", ".join(self._texts)}]}}'
@@ -125,6 +127,7 @@ class SessionRecord:
             record.current = CallRecord(**data["current"])
         newest = {kind: tuple(bucket) for kind, bucket in data["kept"]["newest"].items()}
         record.kept = Kept(data["kept"]["best"], newest)
+        record.num_workers = data["workers"]
         record.evaluations = [Evaluation(**evaluation) for evaluation in data["evaluations"]]
         return record
 

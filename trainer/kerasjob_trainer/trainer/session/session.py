@@ -78,6 +78,13 @@ class Session:
         if self._spec.checkpoint is not None:
             self._saved = SessionRecord.read(Path(self._spec.restored) / self._spec.checkpoint / "session.json")
             self._record.kept = self._saved.kept
+            if self._saved.num_workers != self._spec.num_workers:
+                log.info(
+                    "saved by %d workers, goes on with %d: from here on as an undisturbed run, within float rounding",
+                    self._saved.num_workers,
+                    self._spec.num_workers,
+                )
+        self._record.num_workers = self._spec.num_workers
         trainer = keras_trainer.TensorFlowTrainer
         fit, evaluate, logs_of_epoch = trainer.fit, trainer.evaluate, trainer._get_metrics_result_or_logs
         signature = inspect.signature(fit)
@@ -325,7 +332,7 @@ class Session:
         Outside of a `fit` all that counts is saved.
         """
         self._stop.set()
-        if not self._inside or not self._spec.can_save:
+        if not self._inside:
             self._end_preempted()
 
     def _save_and_stop(self, call: Call) -> NoReturn:
@@ -333,7 +340,7 @@ class Session:
             tensors = call.capture()
             if tensors is not None:
                 log.info("told to stop: saves step %d and ends", call.total_step)
-                self._hand_over(call.record, SavePhase.STEP, tensors, model=call.model, upload=True)
+                self._hand_over(call.record, SavePhase.STEP, tensors, model=call.model, upload=self._spec.can_save)
         except Exception:  # it must end in any case, and not as if the program had failed
             log.exception("told to stop, and this step cannot be saved")
         self._end_preempted()
