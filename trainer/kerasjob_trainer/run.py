@@ -17,6 +17,7 @@ from kerasjob_api.exit_codes import REASONS, ExitCode
 from kerasjob_api.wire import FailureRecord, Problem, Ring, TrainerExit
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.trainer_control import TrainerControl
+from kerasjob_trainer.watch import Watch
 
 
 @dataclass
@@ -35,7 +36,8 @@ class Run:
     stalled_at: float | None = None
     last_move: float = field(default_factory=time.monotonic)
     watched: bool = True  # forming, or inside a fit: moves are due
-    superseded: bool = False  # a newer ring has begun without this worker
+    ended_by_us: str | None = None  # why the agent has ended it, though it had done nothing wrong
+    watch: Watch | None = None
     rescuing: bool = False  # writes down what it holds, and ends then
     failure: FailureRecord | None = None
     histories: list[Any] = field(default_factory=list)
@@ -74,10 +76,12 @@ def judge(run: Run, code: int | None, signal: int | None, settings: Settings, *,
         return Verdict(
             Outcome.LOST, exit=TrainerExit(revision, ExitCode.STALLED, reason=Reason.STALLED.value, message=words)
         )
-    if run.superseded:
-        words = f"ring revision {revision} is over: a newer one has begun without this worker"
+    if run.ended_by_us is not None:
         return Verdict(
-            Outcome.LOST, exit=TrainerExit(revision, ExitCode.CLUSTER_FAULT, reason=Reason.CLUSTER_FAULT, message=words)
+            Outcome.LOST,
+            exit=TrainerExit(
+                revision, ExitCode.CLUSTER_FAULT, reason=Reason.CLUSTER_FAULT.value, message=run.ended_by_us
+            ),
         )
     if code == ExitCode.DONE:
         return Verdict(Outcome.DONE)

@@ -21,6 +21,7 @@ from kerasjob_api.wire import Ring, WorkerReport, from_wire, to_wire
 from kerasjob_trainer.checkpoints import Saved
 from kerasjob_trainer.log import log
 from kerasjob_trainer.restore import RestorePoint
+from kerasjob_trainer.watch import Watch
 
 BODY_MAX_BYTES = 256 * 1024
 _OPEN = ("/healthz", "/readyz", "/metrics")
@@ -49,6 +50,8 @@ class Api(Protocol):
     def held(self, revision: int) -> list[Saved]: ...
 
     def held_file(self, id_: str, name: str) -> Path | None: ...
+
+    def watch(self, revision: int) -> Watch: ...
 
     def stop(self) -> None: ...
 
@@ -98,6 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/v1/held":
             revision = self._revision()
             return 200, {"revision": revision, "held": [one.to_json() for one in self.api.held(revision)]}
+        if path == "/v1/watch":
+            return 200, self.api.watch(self._revision())
         if path.startswith("/v1/held/") and path.count("/") == 4:
             file = self.api.held_file(*path.split("/")[3:])
             if file is not None:
@@ -143,6 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(answer, Path):
             self._send_file(answer)
             return
+        if isinstance(answer, Watch):
+            self._attend(answer)
+            return
         is_text = isinstance(answer, str)
         data = (answer if is_text else json.dumps(answer)).encode()
         self.send_response(status)
@@ -161,6 +169,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
             self.end_headers()
             shutil.copyfileobj(file, self.wfile, 1024**2)
+
+    def _attend(self, watch: Watch) -> None:
+        """Answers when somebody is lost."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        watch.attend(self.connection)
 
     def _read_body(self) -> None:
         length = self.headers.get("Content-Length", "0")

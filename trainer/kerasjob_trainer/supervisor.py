@@ -40,6 +40,7 @@ from kerasjob_trainer.status import Status
 from kerasjob_trainer.trainer_control import TrainerControl
 from kerasjob_trainer.uploads import Uploads
 from kerasjob_trainer.warm_client import Warm
+from kerasjob_trainer.watch import GONE, Watch
 
 # How long a trainer that is told to stop may take to come to a step boundary and write what it has.
 STOP_SECONDS = 60.0
@@ -101,6 +102,16 @@ class Supervisor:
 
     def held_file(self, id_: str, name: str) -> Path | None:
         return self._preparing.shelf.file(id_, name)
+
+    def watch(self, revision: int) -> Watch:
+        run = self._run
+        if self._status.revision > revision:
+            raise Refused(409, f"ring revision {revision} is over")
+        if self._status.revision == revision and self._status.state is WorkerState.LOST:
+            raise Refused(GONE, "the leader's trainer is lost")
+        if run is None or run.ring.revision != revision or run.watch is None:
+            raise Refused(503, f"the trainer of ring revision {revision} has not begun yet")
+        return run.watch
 
     def restore_point(self, revision: int) -> RestorePoint:
         return self._preparing.restore_point(revision)
@@ -209,6 +220,8 @@ class Supervisor:
         spec.write(path)
         ours, theirs = socket.socketpair()
         run.control = TrainerControl(ours, lambda message: self._loop.post(self._hear_trainer, run, message))
+        if len(run.ring.members) > 1:
+            run.watch = Watch(run.ring, run.rank, self._settings.token, lambda: self._loop.post(self._peer_lost, run))
         run.forking = True
         run.touch()
         self._warm.fork(str(path), run.ring.revision, theirs)
@@ -225,7 +238,9 @@ class Supervisor:
                 self._fork(*waiting)
         elif event == "forked" and run is not None and run.ring.revision == message["revision"]:
             run.pid = message["pid"]
-            if run.cancelled.is_set():
+            if run.ended_by_us is not None and self._warm is not None:
+                self._warm.kill(run.pid, signal.SIGKILL)
+            elif run.cancelled.is_set():
                 self._end_trainer(run)
         elif event == "exited" and run is not None and run.pid == message["pid"]:
             self._trainer_exited(run, message["code"], message["signal"])
@@ -258,6 +273,8 @@ class Supervisor:
         if run is not self._run:
             return
         self._run = None
+        if run.watch is not None and code != ExitCode.DONE:
+            run.watch.close()
         self._meters.trainer_ended()
         if self._stopping:
             self._endings.preempted(self._stop_began + DRAIN_SECONDS)
@@ -286,8 +303,22 @@ class Supervisor:
     def _superseded(self, revision: int) -> None:
         """Others have formed a newer ring, which this worker has not heard of: cut off, or taken for dead."""
         run = self._run
-        if run is not None and run.ring.revision == revision and not run.superseded:
-            run.superseded = True
+        if run is not None and run.ring.revision == revision:
+            self._end_blameless(run, f"ring revision {revision} is over: a newer one has begun without this worker")
+
+    def _peer_lost(self, run: Run) -> None:
+        """Another agent says so. One that trains tells what it holds; one that waits for all to come has nothing."""
+        if run is not self._run or run.cancelled.is_set():
+            return
+        if self._status.state is WorkerState.TRAINING and run.control is not None:
+            log.info("another worker of the ring is lost, or at its end")
+            run.control.say_peer_lost()
+        elif run.forking:
+            self._end_blameless(run, "another worker was lost while the ring was forming")
+
+    def _end_blameless(self, run: Run, words: str) -> None:
+        if run.ended_by_us is None:
+            run.ended_by_us = words
             if run.pid is not None and self._warm is not None:
                 self._warm.kill(run.pid, signal.SIGKILL)
 

@@ -32,6 +32,10 @@ class TrainerControl:
         """Asks the trainer to save at the next step boundary and to end."""
         self._send({"type": "stop"})
 
+    def say_peer_lost(self) -> None:
+        """Has the trainer wait for the others no longer."""
+        self._send({"type": "peerLost"})
+
     def release(self, buffer: int) -> None:
         """Says that a snapshot is not needed any more."""
         self._send({"type": "released", "buffer": buffer})

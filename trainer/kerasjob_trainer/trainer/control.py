@@ -29,15 +29,13 @@ class Control:
                 line = line[socket.send_fds(self._agent, [line], [fd]) :]
             self._agent.sendall(line)
 
-    def listen(self, stop: Callable[[], None], released: Callable[[int], None]) -> None:
-        """In a thread, calls `stop` where the agent asks for that, `released` where it is done with a buffer."""
-        threading.Thread(target=self._listen, args=(stop, released), name="control", daemon=True).start()
+    def listen(self, heard: dict[str, Callable[[dict[str, Any]], None]]) -> None:
+        """In a thread, calls what is given for each type of message."""
+        threading.Thread(target=self._listen, args=(heard,), name="control", daemon=True).start()
 
-    def _listen(self, stop: Callable[[], None], released: Callable[[int], None]) -> None:
+    def _listen(self, heard: dict[str, Callable[[dict[str, Any]], None]]) -> None:
         with self._agent.makefile("rb") as lines:
             for line in lines:
                 message = json.loads(line)
-                if message["type"] == "stop":
-                    stop()
-                elif message["type"] == "released":
-                    released(message["buffer"])
+                if message["type"] in heard:
+                    heard[message["type"]](message)

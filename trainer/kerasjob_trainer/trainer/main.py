@@ -29,7 +29,7 @@ from kerasjob_trainer.trainer import old_spellings, own_strategy, staged_dataset
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import classify
 from kerasjob_trainer.trainer.session import Session
-from kerasjob_trainer.trainer.strategy import barrier, enter_scope, make_strategy
+from kerasjob_trainer.trainer.strategy import abort_collectives, barrier, enter_scope, make_strategy
 
 
 def run(spec: RunSpec, agent: socket.socket) -> int:
@@ -52,7 +52,13 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         keras.utils.set_random_seed(spec.seed % 2**32)
         staged_datasets.apply(Path(spec.keras_home))
         session.install()
-        control.listen(session.request_stop, session.buffer_released)
+        control.listen(
+            {
+                "stop": lambda _: session.request_stop(),
+                "released": lambda message: session.buffer_released(message["buffer"]),
+                "peerLost": lambda _: abort_collectives(),
+            }
+        )
         control.send("formed")
         _run_program(spec)
         sys.stdout.flush()

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 from tensorflow.python.eager import context
+from tensorflow.python.framework import errors
 
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
@@ -75,6 +76,11 @@ def barrier(strategy: tf.distribute.Strategy | None) -> None:
         strategy.reduce("SUM", tf.constant(1.0), axis=None)
     except Exception as error:  # whatever it is, the program has ended well
         log.info("a peer ended before this worker did: %s", str(error).splitlines()[:1])
+
+
+def abort_collectives() -> None:
+    """A peer is lost: whatever waits for it, now or later, fails at once. From any thread."""
+    context.context().abort_collective_ops(errors.UNAVAILABLE, "Collective ops is aborted by: another worker was lost")
 
 
 def _logical_cpus() -> list[str]:
