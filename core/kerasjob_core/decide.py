@@ -32,7 +32,7 @@ def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS
     if observed.job.deleting:
         return Plan()
     if is_finished(observed.job.status):
-        return cleanup.after_end(observed)
+        return cleanup.after_end(observed, now)
     if observed.job.spec is None:
         return invalid.refuse(observed, now)
 
@@ -51,6 +51,7 @@ def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS
         return draft.finish()
     ring.form(draft)
     workers.create_missing(draft)
+    cleanup.delete_replaced(draft)
     ring.push(draft)
     ring.report(draft)
     return draft.finish()

@@ -71,8 +71,10 @@ class Worker:
     exit: Exit | None = None
     waiting: Waiting | None = None
     node: str = ""
+    deletion_due: float | None = None  # when a pod that is deleted should be gone
     disruption: str | None = None  # reason of a DisruptionTarget condition
     report: WorkerReport | None = None
+    silent_since: float | None = None  # its agent has answered before and does not any more
 
     @property
     def has_ended(self) -> bool:

@@ -27,10 +27,11 @@ class CreateWorker:
 
 @dataclass(frozen=True)
 class DeleteWorker:
-    """Delete a pod; the uid is a precondition."""
+    """Delete a pod; the uid is a precondition. `force`: its node does not, and will not."""
 
     name: str
     uid: str
+    force: bool = False
 
 
 @dataclass(frozen=True)

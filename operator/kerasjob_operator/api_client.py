@@ -89,9 +89,14 @@ class KubernetesApi:
             "PATCH", resource, namespace, name, "status", body=patch, content_type=JSON_PATCH, verb="patch"
         )
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> dict[str, Any]:
-        """Deletes an object if it still has this uid; answers the object as it goes, or a Status."""
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, uid: str, *, force: bool = False
+    ) -> dict[str, Any]:
+        """Deletes an object if it still has this uid; answers the object as it goes, or a Status. `force`: nobody is
+        waited for."""
+        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if force:
+            body["gracePeriodSeconds"] = 0
         return await self._request("DELETE", resource, namespace, name, body=body, verb="delete")
 
     async def list_all(

@@ -150,7 +150,7 @@ class KubernetesCluster:
     async def delete_worker(self, job: Job, action: DeleteWorker) -> None:
         """Deletes a pod by name and uid."""
         try:
-            answer = await self._api.delete(PODS, job.ref.namespace, action.name, action.uid)
+            answer = await self._api.delete(PODS, job.ref.namespace, action.name, action.uid, force=action.force)
         except ApiError as error:
             if error.code not in (404, 409):  # gone, or another pod has the name by now
                 _raise(error, job)

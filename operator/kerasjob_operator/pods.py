@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from kerasjob_api.constants import AGENT_PORT, TF_PORT_BASE, Label
-from kerasjob_api.wire import FailureRecord, WorkerReport
+from kerasjob_api.wire import FailureRecord
 from kerasjob_core.observed import Endpoint, Exit, PodPhase, Waiting, Worker
+from kerasjob_core.times import from_rfc3339
 
 # Reasons of `waiting` that only say "not yet".
 NORMAL_WAITING = ("ContainerCreating", "PodInitializing")
 EVICTED_BY_ITSELF = "ephemeral"  # the kubelet's words where a pod used up its own local storage
 
 
-def worker(pod: dict[str, Any], report: WorkerReport | None = None) -> Worker | None:
-    """The record of a pod; None where it has no labels of ours that can be read."""
+def worker(pod: dict[str, Any], known: Worker | None = None) -> Worker | None:
+    """The record of a pod; None where it has no labels of ours that can be read. `known`: the one before, which has
+    what its agent says."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     labels = metadata.get("labels") or {}
     try:
@@ -35,8 +37,10 @@ def worker(pod: dict[str, Any], report: WorkerReport | None = None) -> Worker | 
         exit=_exit(status) if phase in (PodPhase.SUCCEEDED, PodPhase.FAILED) else None,
         waiting=_waiting(status),
         node=(pod.get("spec") or {}).get("nodeName", ""),
+        deletion_due=from_rfc3339(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
         disruption=_disruption(status),
-        report=report,
+        report=known.report if known is not None else None,
+        silent_since=known.silent_since if known is not None else None,
     )
 
 

@@ -75,7 +75,9 @@ class Poller:
         if not is_true(job.status, ConditionType.READY):
             return workers, self._often
         leader = next((w for w in workers if rank_of(job.status, w) == 0), None)
-        if leader is None or leader.report is None or leader.report.state != WorkerState.TRAINING:
+        if leader is None or leader.silent_since is not None:
+            return workers, self._often
+        if leader.report is None or leader.report.state != WorkerState.TRAINING:
             return workers, self._often  # the others show who is to blame
         return [leader], leader_interval
 
@@ -91,7 +93,9 @@ class Poller:
             async with self._slots:
                 report = await self._agents.report(worker.endpoint, job.ref.uid)
         except Unavailable:
-            return  # not up yet, or gone: the pod's own state says which
+            # Not up yet, or gone: the pod's own state says which, unless its node cannot be reached.
+            self._store.put_silence(key, worker.name, time.time())
+            return
         except Exception:
             log.exception("%s/%s: worker %s could not be asked", *key, worker.name)
             return

@@ -18,6 +18,7 @@ from kerasjob_operator.overlay import merge
 
 USER = 1000
 SHM_BYTES = "1Gi"
+NODE_LOSS_SECONDS = 60
 CONFIG_FILE = "worker.json"
 POD_FILE = "pod.json"
 
@@ -171,7 +172,7 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
         "volumes": volumes,
         "imagePullSecrets": list(spec.image_pull_secrets),
         "nodeSelector": dict(spec.node_selector),
-        "tolerations": list(spec.tolerations),
+        "tolerations": [*spec.tolerations, *_node_loss_tolerations(spec)],
     }
     if spec.service_account_name is not None:
         pod_spec["serviceAccountName"] = spec.service_account_name
@@ -183,6 +184,16 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": scrape}, "spec": pod_spec}
     merged: dict[str, Any] = merge(body, spec.pod_template or {})
     return merged
+
+
+def _node_loss_tolerations(spec: KerasJobSpec) -> list[dict[str, Any]]:
+    """Kubernetes waits five minutes before it takes pods from a dead node; a ring stands still for as long."""
+    given = {toleration.get("key") for toleration in spec.tolerations}
+    return [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_LOSS_SECONDS}
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+        if key not in given and None not in given
+    ]
 
 
 def _environment() -> list[dict[str, Any]]:

@@ -131,8 +131,8 @@ class Store:
         old = entry.pods.get(metadata["name"])
         if old is not None and old.worker.uid == metadata["uid"] and version <= old.version:
             return
-        report = old.worker.report if old is not None and old.worker.uid == metadata["uid"] else None
-        record = pods.worker(body, report)
+        known = old.worker if old is not None and old.worker.uid == metadata["uid"] else None
+        record = pods.worker(body, known)
         if record is None or record.name != pod_name(key[1], record.slot, record.incarnation):
             return  # a copy of one of ours, by `kubectl debug` for example
         entry.pods[record.name] = _Pod(record, _owner(metadata), version)
@@ -157,10 +157,19 @@ class Store:
         if known is None or (report.slot, report.incarnation) != (known.worker.slot, known.worker.incarnation):
             return
         old = known.worker.report
-        if old == report or (old is not None and report.revision < old.revision):
+        if old is not None and report.revision < old.revision:
             return
-        known.worker = replace(known.worker, report=report)
-        self.on_change(key)
+        if old != report or known.worker.silent_since is not None:
+            known.worker = replace(known.worker, report=report, silent_since=None)
+            self.on_change(key)
+
+    def put_silence(self, key: Key, pod: str, now: float) -> None:
+        """An agent does not answer. What counts is since when one does not that has answered before."""
+        entry = self._entries.get(key)
+        known = entry.pods.get(pod) if entry is not None else None
+        if known is not None and known.worker.report is not None and known.worker.silent_since is None:
+            known.worker = replace(known.worker, silent_since=now)
+            self.on_change(key)
 
     def set_base_present(self, key: Key) -> None:
         """What pods need is there."""

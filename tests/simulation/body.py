@@ -5,6 +5,7 @@ that a call can break.
 """
 
 from collections import deque
+from dataclasses import replace
 
 from tests.simulation.world import JOB, Pod
 
@@ -42,7 +43,7 @@ class SimulatedCluster:
         """The job's newest event arrives. A job with another uid is another job."""
         new = self._job() if self.world.exists else None
         if new is None or self.job_view is None or new.ref.uid != self.job_view.ref.uid:
-            self.pod_view, self.reports = {}, {}
+            self.pod_view, self.reports, self.silent = {}, {}, {}
             self.base_view = self.world.base
             self.rejection = None
             self.confirmed_absent = frozenset()
@@ -56,10 +57,12 @@ class SimulatedCluster:
         if pod is None or pod.job_uid != self.world.uid:
             self.pod_view.pop(name, None)
             self.reports.pop(name, None)
+            self.silent.pop(name, None)
         else:
             known = self.pod_view.get(name)
             if known is not None and known.uid != pod.uid:
                 self.reports.pop(name, None)
+                self.silent.pop(name, None)
             self.pod_view[name] = pod.observed(None)
             self.confirmed_absent -= {name}
 
@@ -73,7 +76,11 @@ class SimulatedCluster:
         """The agent is asked for its report."""
         pod = self.world.pods.get(name)
         if pod is not None and pod.lives and name in self.pod_view and self.pod_view[name].uid == pod.uid:
-            self.reports[name] = pod.report()
+            if not pod.is_cut:
+                self.reports[name] = pod.report()
+                self.silent.pop(name, None)
+            elif name in self.reports:
+                self.silent.setdefault(name, self.world.now)
 
     def _job(self):
         world = self.world
@@ -86,7 +93,8 @@ class SimulatedCluster:
         if self.job_view is None or (namespace, name) != (NAMESPACE, JOB):
             return None
         workers = tuple(
-            view.__class__(**{**view.__dict__, "report": self.reports.get(n)}) for n, view in self.pod_view.items()
+            replace(view, report=self.reports.get(n), silent_since=self.silent.get(n))
+            for n, view in self.pod_view.items()
         )
         return Observed(
             self.job_view, workers, self.base_view, self.rejection, self.confirmed_absent, seed=7, image="img"
@@ -159,7 +167,11 @@ class SimulatedCluster:
         def effect():
             pod = self.world.pods.get(action.name)
             if pod is not None and pod.uid == action.uid:
-                pod.deleting = True
+                if action.force:
+                    assert pod.is_cut, "only what no node answers for is deleted by force"
+                    del self.world.pods[action.name]
+                else:
+                    pod.delete(self.world.now)
                 self.writes.append("delete")
 
         self._call("delete_worker", effect)

@@ -135,7 +135,15 @@ class JobMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.live())
     @happens(index=st.integers(0, 5))
     def pod_is_deleted(self, index):
-        self.live(index).deleting = True
+        self.live(index).delete(self.world.now)
+        self.num_disruptions += 1
+
+    @precondition(lambda self: self.world.live())
+    @happens(index=st.integers(0, 5))
+    def node_is_cut_off(self, index):
+        """For good; after a while Kubernetes takes its pods away, in its books."""
+        pod = self.live(index)
+        pod.cut_at = self.world.now if pod.cut_at is None else pod.cut_at
         self.num_disruptions += 1
 
     @precondition(lambda self: self.world.live())
@@ -239,6 +247,7 @@ class JobMachine(RuleBasedStateMachine):
         if not self.world.exists:
             self.make_again()
         for _ in range(ROUNDS_MAX):
+            self.world.now += 5
             self.world.tick()
             self.cluster.deliver_all()
             self.poll_all()
@@ -291,6 +300,8 @@ class JobMachine(RuleBasedStateMachine):
             if plan is not None and plan.status is None and not plan.actions:
                 assert not plan.events, "no events without a write"
                 return
+        if plan is None and any(pod.is_cut for pod in self.world.live()):
+            return  # it goes on trying to reach it, and is heard of in the end
         raise AssertionError(f"status does not converge: {plan}")
 
     def live(self, index):

@@ -25,6 +25,8 @@ class Pod:
     phase: PodPhase = PodPhase.PENDING
     ready: bool = False
     deleting: bool = False
+    deletion_due: float | None = None
+    cut_at: float | None = None  # since when its node reaches nobody
     disruption: str | None = None
     exit: Exit | None = None
     ring: Ring | None = None
@@ -44,6 +46,14 @@ class Pod:
     def is_leader(self):
         return self.ring is not None and self.ring.rank_of(self.slot, self.incarnation) == 0
 
+    @property
+    def is_cut(self):
+        return self.cut_at is not None
+
+    def delete(self, now):
+        if not self.deleting:
+            self.deleting, self.deletion_due = True, now + 120
+
     def end(self, code, **words):
         self.phase = PodPhase.SUCCEEDED if code == 0 else PodPhase.FAILED
         self.ready = False
@@ -62,6 +72,7 @@ class Pod:
             phase=self.phase,
             ready=self.ready,
             deleting=self.deleting,
+            deletion_due=self.deletion_due,
             endpoint=Endpoint("10.0.0.1", 8470, 8480) if self.phase is not PodPhase.PENDING else None,
             exit=self.exit,
             disruption=self.disruption,
@@ -101,6 +112,9 @@ class World:
         for pod in list(self.pods.values()):
             if pod.job_uid != self.uid or not self.exists or (pod.deleting and not pod.lives):
                 del self.pods[pod.name]
+            elif pod.is_cut:  # no kubelet does anything with it, and after a while Kubernetes gives it up
+                if self.now > pod.cut_at + 100 and not pod.deleting:
+                    pod.delete(self.now)
             elif pod.deleting:
                 pod.end(30, record=FailureRecord("Preempted"))  # gone a moment later
             elif pod.phase is PodPhase.PENDING:
@@ -119,6 +133,8 @@ class World:
     def _train(self, pod):
         if pod.state not in ("forming", "training"):
             return None
+        if pod.is_cut:
+            return self.lose_peers(pod)
         members = self._members(pod.ring)
         ended = pod.step >= self.program_steps
         if any(self._is_gone(member, pod.revision) for member in members) and not ended:
@@ -140,7 +156,7 @@ class World:
         return None
 
     def _is_gone(self, member, revision):
-        if member is None or member.revision > revision:
+        if member is None or member.revision > revision or member.is_cut:
             return True
         if not member.lives:
             return member.exit.code != 0
@@ -153,7 +169,12 @@ class World:
 
     def take_ring(self, pod, ring):
         """What an agent does with `PUT /v1/ring`; False where it says no."""
-        if not pod.lives or pod.phase is PodPhase.PENDING or ring.rank_of(pod.slot, pod.incarnation) is None:
+        if (
+            not pod.lives
+            or pod.is_cut
+            or pod.phase is PodPhase.PENDING
+            or ring.rank_of(pod.slot, pod.incarnation) is None
+        ):
             return False
         if ring.revision < pod.revision:
             return False

@@ -8,6 +8,7 @@ What the evidence says, and whose budget it uses:
 | confirmed absence without evidence | disruption |
 | container ended by a signal, OOM, a cluster or store fault, "preempted" without evidence | restart |
 | trainer ended by a signal or stalled, agent alive | restart, in place |
+| an agent that cannot be reached, and the others have lost it | disruption |
 | all trainers lost their peers and nobody is to blame | restart, in place |
 
 At most one is counted per ring revision: when one worker goes, others follow because of it.
@@ -27,6 +28,9 @@ from kerasjob_core.plan import ConfirmAbsent
 from kerasjob_core.policies.failure import describe
 from kerasjob_core.policies.ring import is_member
 from kerasjob_core.times import to_rfc3339
+
+# How long an agent that the others have lost may not answer us either, before it is given up.
+SILENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,36 @@ def _trainers_lost(draft: Draft) -> list[Loss]:
     # A member that is done for itself will say nothing more; that it left may be what the others met.
     silent = [w for w in members if w.phase is PodPhase.SUCCEEDED]
     if not culprits and len(lost) + len(silent) < len(ring.members):
-        return []  # who is to blame will show
+        return _cut_off(draft, lost, [w for w in members if w not in lost and w not in silent])
     return [
         Loss(w.slot, _trainer_failure(w, draft.now), is_disruption=False, replace=False, was_member=True)
         for w in culprits or lost[:1]
     ]
+
+
+def _cut_off(draft: Draft, lost: list[Worker], rest: list[Worker]) -> list[Loss]:
+    """Where all others have lost their peers: those that cannot be reached by us either, as on a node whose network is
+    cut or whose power is off. Otherwise who is to blame will show."""
+    if not lost or not rest or any(w.silent_since is None for w in rest):
+        return []
+    left = max(w.silent_since for w in rest if w.silent_since is not None) + SILENT_SECONDS - draft.now
+    if left > 0:
+        draft.look_again(left)
+        return []
+    return [
+        Loss(w.slot, _cut_off_failure(w, draft.now), is_disruption=True, replace=True, was_member=True) for w in rest
+    ]
+
+
+def _cut_off_failure(worker: Worker, now: float) -> FailureStatus:
+    return FailureStatus(
+        worker=worker.slot,
+        pod=worker.name,
+        node=worker.node,
+        reason=Reason.WORKER_DISRUPTED,
+        message=f"neither the operator nor the other workers reach it: node {worker.node} is cut off or down",
+        time=to_rfc3339(now),
+    )
 
 
 def _trainer_is_lost(worker: Worker, ring: RingStatus) -> bool:

@@ -148,7 +148,8 @@ def report(draft: Draft) -> None:
 
 
 def _can_join(worker: Worker) -> bool:
-    return worker.phase is PodPhase.RUNNING and worker.ready and not worker.deleting and worker.endpoint is not None
+    is_up = worker.phase is PodPhase.RUNNING and worker.ready and not worker.deleting
+    return is_up and worker.endpoint is not None and worker.silent_since is None
 
 
 def _member(worker: Worker, revision: int) -> RingMember:

@@ -15,6 +15,7 @@ from tests.unit.client.conftest import AGENT, job_file
 
 from kerasjob import InvalidInput, SpecChanged, StateInUse
 from kerasjob.local.state import JobDir
+from kerasjob_core.policies import ring
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +121,8 @@ def test_workers_end_with_a_runner_that_is_killed(folder, tmp_path):
     raise AssertionError("the worker lives on")
 
 
-def test_a_killed_worker_is_replaced_and_counted_once(folder, run, tmp_path):
+def test_a_killed_worker_is_replaced_and_counted_once(folder, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(ring, "SETTLE_SECONDS", 0.0)  # these agents train on without the others
     state = tmp_path / "state"
     killer = when(
         lambda: saved(state)["status"]["phase"] == "Running", lambda: os.kill(worker_pid(state, 1), signal.SIGKILL)

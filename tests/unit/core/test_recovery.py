@@ -1,11 +1,11 @@
 """What a loss is counted as, and what follows: the table of evidence."""
 
 import pytest
-from tests.unit.core.builders import a_job, a_report, a_worker
+from tests.unit.core.builders import NOW, a_job, a_report, a_worker
 
 from kerasjob_api.status import SlotStatus
 from kerasjob_api.wire import FailureRecord
-from kerasjob_core.plan import ConfirmAbsent, CreateWorker, Plan
+from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteWorker, Plan
 
 RUNNING = a_job(2).running()
 PREEMPTED = FailureRecord("Preempted", "told to stop")
@@ -171,3 +171,39 @@ def test_an_old_incarnation_left_over_is_no_news():
     done = type(job)(job.spec, joined.status, (*trains, old), job.extra).next()
     assert done.status.phase == "Running"
     assert done.decide() == Plan()
+
+
+def test_a_worker_that_nobody_reaches_is_replaced_and_is_a_disruption():
+    lost = RUNNING.lost(0, code=20)
+    assert lost.decide(5).status is None, "who is to blame will show"
+    silent = lost.worker(1, silent_since=NOW + 3)
+    waits = silent.decide(8)
+    assert (waits.status, waits.requeue_after) == (None, 5)
+    status = silent.decide(13).status
+    assert (status.restarts, status.disruptions) == (0, 1)
+    assert status.slots == (SlotStatus(slot=1, incarnation=1),)
+    assert status.ring.broken
+    assert "node node-1 is cut off or down" in status.last_failure.message
+
+
+def test_an_agent_that_is_silent_while_its_ring_trains_is_left_alone():
+    assert RUNNING.worker(1, silent_since=NOW).decide(1000).status is None
+    assert RUNNING.worker(0, silent_since=NOW).worker(1, silent_since=NOW).decide(1000).status is None
+
+
+def test_a_silent_worker_joins_no_ring():
+    job = RUNNING.ended(1, 137).next().lost(0, code=20)
+    joined = type(job)(job.spec, job.status, (*job.workers[:1], a_worker(1, 1, silent_since=NOW)), job.extra)
+    plan = joined.decide()
+    assert plan.status is None or plan.status.ring.broken
+
+
+def test_what_was_replaced_goes_by_force_where_its_node_does_nothing():
+    job = RUNNING.lost(0, code=20).worker(1, silent_since=NOW).next(20)
+    old = job.workers[1]
+    assert DeleteWorker(old.name, old.uid) in job.decide(20).actions
+    dying = job.worker(1, deleting=True, deletion_due=NOW + 140)
+    early = dying.decide(160)
+    assert not [a for a in early.actions if isinstance(a, DeleteWorker)]
+    assert early.requeue_after == 10
+    assert DeleteWorker(old.name, old.uid, force=True) in dying.decide(171).actions

@@ -46,7 +46,7 @@ class FakeApi:
     async def patch_status(self, _resource, _namespace, _name, _patch):
         self._fail("patch", "kerasjobs/status")
 
-    async def delete(self, resource, _namespace, name, _uid):
+    async def delete(self, resource, _namespace, name, _uid, *, force=False):
         self._fail("delete", resource.plural)
         return self.objects.pop((resource.plural, name), {"kind": "Status"})
 

@@ -141,3 +141,27 @@ async def test_silence_is_no_news(store, poller, agents, changes):
     agents.state = None
     await round_of(poller, agents)
     assert changes == []
+
+
+async def test_an_agent_that_answers_no_more_is_silent_until_it_does_and_all_others_are_asked(store, agents, poller):
+    store.put_job(job(**TRAINS))
+    await asyncio.gather(*poller.round())
+    agents.state = None
+    poller._next.clear()
+    await asyncio.gather(*poller.round())
+    leader, other = sorted(store.workers(KEY), key=lambda worker: worker.slot)
+    assert leader.silent_since is not None
+    assert other.silent_since is None
+    agents.asked.clear()
+    agents.state = "training"
+    poller._next.clear()
+    await asyncio.gather(*poller.round())
+    assert sorted(agents.asked) == ["10.0.0.0", "10.0.0.1"]
+    assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]
+
+
+async def test_one_that_has_never_answered_is_not_silent(store, agents, poller):
+    store.put_job(job(**TRAINS))
+    agents.state = None
+    await asyncio.gather(*poller.round())
+    assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]

@@ -136,7 +136,8 @@ def test_what_the_user_says_of_the_pod_is_in_it():
     inside, container = body["spec"], trainer(body)
     assert (container["imagePullPolicy"], container["resources"]) == ("Never", {"limits": {"nvidia.com/gpu": 1}})
     assert (inside["serviceAccountName"], inside["nodeSelector"]) == ("trainer", {"gpu": "a100"})
-    assert (inside["tolerations"], inside["imagePullSecrets"]) == ([{"key": "gpu"}], [{"name": "registry"}])
+    assert (inside["tolerations"][:-2], inside["imagePullSecrets"]) == ([{"key": "gpu"}], [{"name": "registry"}])
+
     assert container["envFrom"] == [{"configMapRef": {"name": "e"}}]
     assert (inside["terminationGracePeriodSeconds"], inside["priorityClassName"]) == (30, "high")
     assert "B" in [entry["name"] for entry in container["env"]]
@@ -151,3 +152,16 @@ def test_an_overlay_cannot_take_away_what_tells_a_worker_who_it_is():
     body = pod(podTemplate=overlay)
     assert [entry["name"] for entry in trainer(body)["env"]] == ["KERASJOB_SLOT", "KERASJOB_INCARNATION"]
     assert body["metadata"]["labels"]["kerasjob.dev/slot"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ([], [60, 60]),
+        ([{"key": "node.kubernetes.io/unreachable", "operator": "Exists"}], [None, 60]),
+        ([{"operator": "Exists"}], [None]),
+    ],
+)
+def test_pods_of_a_dead_node_are_given_up_soon_where_the_user_says_nothing_else(given, seconds):
+    tolerations = pod(tolerations=given)["spec"]["tolerations"]
+    assert [toleration.get("tolerationSeconds") for toleration in tolerations] == seconds
