@@ -36,7 +36,8 @@ class Run:
     stalled_at: float | None = None
     last_move: float = field(default_factory=time.monotonic)
     watched: bool = True  # forming, or inside a fit: moves are due
-    ended_by_us: str | None = None  # why the agent has ended it, though it had done nothing wrong
+    ended_by_us: tuple[ExitCode, str] | None = None  # why the agent has ended it
+    peer_lost_at: float | None = None  # told that another worker is lost
     watch: Watch | None = None
     rescuing: bool = False  # writes down what it holds, and ends then
     failure: FailureRecord | None = None
@@ -77,12 +78,8 @@ def judge(run: Run, code: int | None, signal: int | None, settings: Settings, *,
             Outcome.LOST, exit=TrainerExit(revision, ExitCode.STALLED, reason=Reason.STALLED.value, message=words)
         )
     if run.ended_by_us is not None:
-        return Verdict(
-            Outcome.LOST,
-            exit=TrainerExit(
-                revision, ExitCode.CLUSTER_FAULT, reason=Reason.CLUSTER_FAULT.value, message=run.ended_by_us
-            ),
-        )
+        why, words = run.ended_by_us
+        return Verdict(Outcome.LOST, exit=TrainerExit(revision, why, reason=REASONS[why].value, message=words))
     if code == ExitCode.DONE:
         return Verdict(Outcome.DONE)
     if signal == signals.SIGKILL and oom:

@@ -46,6 +46,8 @@ from kerasjob_trainer.watch import GONE, Watch
 STOP_SECONDS = 60.0
 # How long one that has lost a peer may take to write what it holds.
 RESCUE_SECONDS = 60.0
+# How long one that is told of the loss of a peer may take to begin with that: as long as a very long step.
+PEER_LOST_SECONDS = 15.0
 # Between the request to end and the end.
 KILL_AFTER_SECONDS = 1.0
 # For the stacks of a trainer that does not move to be written.
@@ -312,13 +314,14 @@ class Supervisor:
             return
         if self._status.state is WorkerState.TRAINING and run.control is not None:
             log.info("another worker of the ring is lost, or at its end")
+            run.peer_lost_at = time.monotonic()
             run.control.say_peer_lost()
         elif run.forking:
             self._end_blameless(run, "another worker was lost while the ring was forming")
 
     def _end_blameless(self, run: Run, words: str) -> None:
         if run.ended_by_us is None:
-            run.ended_by_us = words
+            run.ended_by_us = ExitCode.CLUSTER_FAULT, words
             if run.pid is not None and self._warm is not None:
                 self._warm.kill(run.pid, signal.SIGKILL)
 
@@ -347,6 +350,9 @@ class Supervisor:
             return
         if run.stop_by is not None and now > run.stop_by:
             self._end_trainer(run)
+        waits = run.peer_lost_at is not None and not run.rescuing and run.ended_by_us is None and run.kill_at is None
+        if waits and run.peer_lost_at is not None and now > run.peer_lost_at + PEER_LOST_SECONDS:
+            self._does_not_notice(run, now)
         if run.rescuing and run.kill_at is not None:
             run.kill_at = max(run.kill_at, run.last_move + RESCUE_SECONDS)
         if run.kill_at is not None and now >= run.kill_at and run.pid is not None and self._warm is not None:
@@ -354,6 +360,17 @@ class Supervisor:
             self._warm.kill(run.pid, signal.SIGKILL)
         if run.watched and run.stalled_at is None and now - run.last_move > self._config.stall_timeout_seconds:
             self._stalled(run, now)
+
+    def _does_not_notice(self, run: Run, now: float) -> None:
+        """A trainer that should have ended with the one that is lost: it is frozen, or waits for something else."""
+        words = (
+            f"it did not end within {PEER_LOST_SECONDS:.0f} s after another worker was lost; its stacks are in its log"
+        )
+        log.error("the trainer %s", words)
+        run.ended_by_us = ExitCode.STALLED, words
+        if run.pid is not None and self._warm is not None:
+            self._warm.kill(run.pid, signal.SIGUSR2)
+            run.kill_at = now + DUMP_SECONDS
 
     def _stalled(self, run: Run, now: float) -> None:
         log.error("no step for %d s", self._config.stall_timeout_seconds)
