@@ -6,10 +6,10 @@ CLUSTER := PYTHONPATH=hack $(PY) -m kerasjob_cluster
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-local test-fidelity test-keras lint generate lock cluster-up cluster-down cluster-status benchmark benchmark-trainer soak
+.PHONY: help setup demo test test-local test-fidelity test-keras lint generate lock cluster-up cluster-down cluster-status benchmark benchmark-trainer benchmark-recovery faults soak soak-faults
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 setup: $(STAMP) ## make .venv with all that development needs
 
@@ -50,12 +50,21 @@ cluster-down: $(STAMP) ## take all of it away
 cluster-status: $(STAMP) ## what of it runs
 	@$(CLUSTER) status
 
+faults: $(STAMP) ## what each fault costs a job, into docs/recovery.md (needs the cluster, about 8 minutes)
+	@PYTHONPATH=. $(PY) -m tests.cluster.faults --write docs/recovery.md
+
+soak-faults: $(STAMP) ## fifty faults at random on one job (needs the cluster, about an hour)
+	@PYTHONPATH=. $(PY) -m tests.cluster.faults --random 50
+
 benchmark: $(STAMP) ## time from apply to the first step, split into its parts (needs the cluster)
 	@$(PY) benchmarks/first_step.py
 
 benchmark-trainer: $(STAMP) ## steps, input, all-reduce and start, side by side with what is without us
 	@for part in step_speed input_scaling all_reduce start; do \
 	  CUDA_VISIBLE_DEVICES=-1 TF_CPP_MIN_LOG_LEVEL=3 $(PY) benchmarks/$$part.py || exit 1; done
+
+benchmark-recovery: $(STAMP) ## what a checkpoint and a lost worker cost, beside what stock Keras and Orbax do (half an hour)
+	@for part in checkpoint recovery; do $(PY) benchmarks/$$part.py || exit 1; done
 
 soak: $(STAMP) ## the simulation for longer, every example by the real command, the whole kill matrix (about 2 hours)
 	@HYPOTHESIS_PROFILE=soak KERASJOB_WHOLE_MATRIX=1 $(PYTEST) tests/simulation tests/soak tests/recovery

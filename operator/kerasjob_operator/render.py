@@ -18,7 +18,7 @@ from kerasjob_operator.overlay import merge
 
 USER = 1000
 SHM_BYTES = "1Gi"
-NODE_LOSS_SECONDS = 60
+NODE_LOSS_SECONDS = 10
 CONFIG_FILE = "worker.json"
 POD_FILE = "pod.json"
 
@@ -187,7 +187,8 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
 
 
 def _node_loss_tolerations(spec: KerasJobSpec) -> list[dict[str, Any]]:
-    """Kubernetes waits five minutes before it takes pods from a dead node; a ring stands still for as long."""
+    """Kubernetes waits five minutes before it takes pods from a node that it has found dead, new ones too that it put
+    there before it found out. A ring stands still for as long, and a pod that is taken without need costs seconds."""
     given = {toleration.get("key") for toleration in spec.tolerations}
     return [
         {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_LOSS_SECONDS}

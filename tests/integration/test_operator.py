@@ -266,6 +266,10 @@ def test_the_server_refuses_by_rule_and_says_why(jobs):
         "spec.workers: Invalid value": {"workers": 0},
         "spec.checkpoint.uri: Invalid value": {"checkpoint": {"uri": "gs://bucket/x"}},
         'unknown field "spec.wrokers"': {"wrokers": 2},
+        "spec.elastic.minWorkers cannot be more than spec.workers": {"workers": 2, "elastic": {"minWorkers": 3}},
+        "spec.checkpoint.keep.best.mode: Unsupported value": {
+            "checkpoint": {"uri": "s3://bucket/x", "keep": {"best": {"metric": "loss", "mode": "least"}}}
+        },
         "spec.data[0].path: Invalid value": {"data": [{"uri": "s3://bucket/x", "path": "relative"}]},
     }
     for words, spec in cases.items():

@@ -8,6 +8,7 @@ from tests.unit.core.builders import NOW, a_job, a_report, a_worker
 from kerasjob_api.spec import Elastic
 from kerasjob_core.plan import CreateWorker, PushRing
 from kerasjob_core.times import from_rfc3339
+from kerasjob_core.validate import parse_spec
 
 
 def elastic(wait_seconds=60, workers=3, **more):
@@ -119,3 +120,9 @@ def test_a_loss_while_it_grows_is_counted_once(state):
     assert growing.reports(1, state, revision=2).decide(71).status is None
     status = growing.ended(1, 137).decide(71).status
     assert (status.restarts, status.ring.broken) == (2, True)
+
+
+def test_what_the_server_cannot_see_is_said_too():
+    spec, faults = parse_spec({"program": {"script": "a"}, "workers": 2, "elastic": {"minWorkers": 3}})
+    assert (spec, faults) == (None, ("spec.elastic.minWorkers: at most spec.workers, which is 2, got 3",))
+    assert parse_spec({"program": {"script": "a"}, "workers": 3, "elastic": {"minWorkers": 3}})[1] == ()

@@ -157,8 +157,8 @@ def test_an_overlay_cannot_take_away_what_tells_a_worker_who_it_is():
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [
-        ([], [60, 60]),
-        ([{"key": "node.kubernetes.io/unreachable", "operator": "Exists"}], [None, 60]),
+        ([], [10, 10]),
+        ([{"key": "node.kubernetes.io/unreachable", "operator": "Exists"}], [None, 10]),
         ([{"operator": "Exists"}], [None]),
     ],
 )

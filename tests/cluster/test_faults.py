@@ -1,0 +1,12 @@
+"""A node whose network is cut: its worker is replaced elsewhere, and the job ends as one that was left alone.
+
+The other faults of `tests.cluster.faults` are measured by its command, into docs/recovery.md; `make soak-faults` has
+fifty at random.
+"""
+
+from tests.cluster import faults
+
+
+def test_a_cut_node_costs_no_step():
+    (cost,) = faults.run(["cut"], epochs=12)
+    assert cost.steps_lost == 0
