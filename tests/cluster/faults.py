@@ -254,7 +254,7 @@ ABOUT = """# What a fault costs
 Written by `python -m tests.cluster.faults --write docs/recovery.md` on the test cluster (two nodes on one machine). One
 job of two workers meets all of these, one after the other, and ends as one that was left alone, bit for bit. Seconds
 are from the fault to the next training step; the program's own beginning (data, model, tracing) is part of them, and
-where a pod is replaced, that pod's start.
+where a pod is replaced, that pod's start. A step that nobody but the lost worker had finished counts as lost.
 
 | fault | of | seconds to the next step | steps lost |
 |---|---|---|---|

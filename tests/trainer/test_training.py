@@ -105,9 +105,12 @@ def assert_metrics(worker) -> None:
         "kerasjob_checkpoint_last_success_timestamp_seconds",
         "kerasjob_staging_seconds",
         "kerasjob_restore_seconds",
+        "kerasjob_data_seek_seconds",
+        "kerasjob_recovery_seconds",
     ):
         assert float(values[name]) > 0, name
     assert float(values["kerasjob_checkpoint_failures_total"]) == 0
+    assert float(values["kerasjob_checkpoints_left_out_total"]) == 0
     assert values['kerasjob_agent_state{state="training"}'] == "1.0"
     assert values["kerasjob_ring_revision"] == "2.0"
     assert not re.search(r"\bjob=", body.decode())

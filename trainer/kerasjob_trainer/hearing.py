@@ -76,5 +76,7 @@ def _hear_current(run: Run, message: dict[str, Any], status: Status, meters: Met
     elif kind == "progress":
         status.set(progress=from_wire(Progress, message["progress"]))
         meters.trainer_says(message)
+    elif kind == "sought":
+        meters.gauge("kerasjob_data_seek_seconds", message["seconds"])
     elif kind == "restored":
         meters.gauge("kerasjob_restore_seconds", message["seconds"])

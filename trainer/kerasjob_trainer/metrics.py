@@ -21,6 +21,8 @@ _GAUGES = {
     "kerasjob_checkpoint_last_success_timestamp_seconds": "When a checkpoint was committed last",
     "kerasjob_staging_seconds": "How long it took until program, data and TensorFlow were in place",
     "kerasjob_restore_seconds": "How long the last restore took in the trainer",
+    "kerasjob_data_seek_seconds": "How long it took to bring the data to where the program went on last",
+    "kerasjob_recovery_seconds": "From the last loss of this worker's trainer to the next training step",
 }
 
 

@@ -85,6 +85,7 @@ class Supervisor:
         self._stopping = False
         self._stop_began = 0.0
         self._started = time.monotonic()
+        self._lost_at: float | None = None  # until the next step
         self._num_oom_kills = num_oom_kills()
 
     def readiness(self) -> str | None:
@@ -262,6 +263,9 @@ class Supervisor:
             self._trainer_exited(self._run, None, signal.SIGKILL)  # it went with its parent
 
     def _hear_trainer(self, run: Run, message: dict[str, Any]) -> None:
+        if message["type"] == "progress" and run is self._run and self._lost_at is not None:
+            self._meters.gauge("kerasjob_recovery_seconds", time.monotonic() - self._lost_at)
+            self._lost_at = None
         hear_trainer(
             run, message, self._status, self._meters, self._uploads, self._preparing.shelf, is_current=run is self._run
         )
@@ -289,6 +293,7 @@ class Supervisor:
         verdict = judge(run, code, number, self._settings, oom=oom)
         if verdict.outcome is Outcome.LOST:
             assert verdict.exit is not None
+            self._lost_at = time.monotonic()
             log.warning("trainer lost: %s; waits for the next ring", verdict.exit.message.splitlines()[:1])
             self._status.move(WorkerState.LOST, trainer_exit=verdict.exit)
             return

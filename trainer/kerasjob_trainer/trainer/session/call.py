@@ -69,6 +69,7 @@ class Call:
         self._executions = 0  # of training steps, in this process
         self.total_step = meter.total_step  # since the start of the program
         self._host_moved = False  # by reading data again
+        self._seek_seconds = 0.0
         self._num_steps: int | None = None  # of an epoch, where that is known
         self.steps_per_execution = int(model.steps_per_execution)
         self._logs: dict[str, Any] | None = None  # of the last step before the interruption, until there is another
@@ -107,7 +108,9 @@ class Call:
         if self._resumes is not None:
             started = time.monotonic()
             self._host_moved = rebuild(iterator, self.model, record, self._arguments)
-            log.info("data brought to epoch %d in %.2f s", record.epoch + 1, time.monotonic() - started)
+            self._seek_seconds = time.monotonic() - started
+            log.info("data brought to epoch %d in %.2f s", record.epoch + 1, self._seek_seconds)
+            self._meter.sought(self._seek_seconds)
         iterators.wrap_steps(iterator, self._steps)
         batch_size, self._callback.samples = iterators.num_samples_per_epoch(iterator)
         self._meter.begin_fit(
@@ -188,12 +191,14 @@ class Call:
         self._callback.skipped(record.step)
         if record.partial and hasattr(self.model.train_function, "run_fewer"):
             self.model.train_function.run_fewer(record.partial)
+        seconds = time.monotonic() - began
+        self._meter.sought(self._seek_seconds + seconds)
         log.info(
             "fit call %d goes on in epoch %d after step %d; data brought there in %.2f s",
             record.call + 1,
             record.epoch + 1,
             record.step + record.partial,
-            time.monotonic() - began,
+            seconds,
         )
 
     def _restore(self, *, host: bool = True) -> None:

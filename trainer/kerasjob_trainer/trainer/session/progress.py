@@ -83,6 +83,10 @@ class Meter:
         with self._lock:
             self._send(time.monotonic(), logs)
 
+    def sought(self, seconds: float) -> None:
+        """It took so long to bring the data to where an interrupted call goes on."""
+        self._control.send("sought", seconds=seconds)
+
     def beat(self) -> None:
         """Something moves that is no training step."""
         at = time.monotonic()
