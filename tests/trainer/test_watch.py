@@ -51,7 +51,7 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch):
+def world():
     made = World()
     yield made
     made.server.shutdown()
@@ -73,20 +73,13 @@ def both_attend(monkeypatch):
     return both
 
 
-def test_a_member_that_is_lost_is_told_to_all_others(world, both_attend):
+@pytest.mark.parametrize("lost", [0, 1])
+def test_who_is_lost_is_told_to_all_others(lost, world, both_attend):
     watches = world.begin_all(both_attend)
-    watches[1].close()
-    assert world.told[0].wait(SECONDS)
-    assert world.told[2].wait(SECONDS)
-    assert not world.told[1].is_set()
-
-
-def test_a_leader_that_is_lost_is_told_to_all_members(world, both_attend):
-    watches = world.begin_all(both_attend)
-    watches[0].close()
-    assert world.told[1].wait(SECONDS)
-    assert world.told[2].wait(SECONDS)
-    assert not world.told[0].is_set()
+    watches[lost].close()
+    for rank in {0, 1, 2} - {lost}:
+        assert world.told[rank].wait(SECONDS)
+    assert not world.told[lost].is_set()
 
 
 def test_a_member_may_begin_before_the_leader(world, both_attend):

@@ -61,10 +61,14 @@ class Api(Protocol):
 def serve(host: str, port: int, token: str, api: Api) -> ThreadingHTTPServer:
     """Serves in threads of its own from now on. Raises OSError where the port is taken."""
     handler = type("Handler", (_Handler,), {"api": api, "token": token.encode()})
-    server = ThreadingHTTPServer((host, port), handler)
-    server.daemon_threads = True
+    server = _Server((host, port), handler)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024  # all workers of a ring come to its leader at once
 
 
 class _Handler(BaseHTTPRequestHandler):
