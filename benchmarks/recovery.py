@@ -193,7 +193,8 @@ def report(found):
         print(
             f"{kind:8} next step after {line['next step']:5.1f} s, where it was after {line['where it was']:5.1f} s,"
             f" steps lost: {line['steps lost']:.0f};"
-            f" {', '.join(f'{name} {seconds:.2f}' for name, seconds in split.items())}"
+            f" {', '.join(f'{name} {seconds:.2f}' for name, seconds in split.items())};"
+            f" one a minute leaves {1 - line['where it was'] / 60:.1%} of the steps"
         )
     for kind in ("process", "pod"):
         for what in ("next step", "where it was"):

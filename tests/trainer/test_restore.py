@@ -114,6 +114,14 @@ def test_what_it_needs_comes_from_the_store_and_without_it_there_is_nothing(worl
     assert world.decide().checkpoint == end  # whatever else is lost, what goes on is whole
 
 
+def test_what_an_end_that_it_needs_has_needed_itself_may_be_gone(world):
+    first = save(world.checkpoints, world.at / "s", 4, 4).id
+    second = save(world.checkpoints, world.at / "s", 5, 4, keep=[first]).id
+    world.checkpoints.store.delete([f"manifests/{first}.json"])
+    world.peer.put(held(world.at / "peer", 9, 4, keep=[second]))
+    assert world.decide() == restore.RestorePoint("000000000009.0-r4", 1)
+
+
 def test_a_store_that_is_down_does_not_keep_what_is_held(world):
     world.own.put(held(world.at / "own", 9, 4))
     broken = dataclasses.replace(

@@ -261,9 +261,13 @@ class Checkpoints:
         manifest = manifest or self._manifest(id_)
         self._fetch_files(manifest, target)
         for needed in manifest.keep:
-            if not (target / needed).is_dir():
-                self._fetch_files(self._manifest(needed), target)
+            self.fetch_needed(needed, target)
         return manifest
+
+    def fetch_needed(self, id_: str, target: Path) -> None:
+        """Brings one checkpoint that another one needs; what it needed itself may be gone. Raises StoreError."""
+        if not (target / id_).is_dir():
+            self._fetch_files(self._manifest(id_), target)
 
     def _manifest(self, id_: str) -> Manifest:
         return _parse(id_, self.store.get(f"manifests/{id_}.json"))

@@ -139,7 +139,7 @@ class _Restoring:
             if wanted in theirs:
                 self._bring_files(theirs[wanted], mine.get(wanted), rank)
             else:
-                self._store().fetch(wanted, self._target)
+                self._store().fetch_needed(wanted, self._target)
 
     def _bring_files(self, held: Saved, mine: Saved | None, rank: int) -> None:
         directory = self._target / held.id
