@@ -130,7 +130,7 @@ class Best(Model):
 
     metric: str = Field(min_length=1, max_length=253, description="Name as in Keras's logs: `val_loss`, `accuracy`.")
     mode: Literal["auto", "min", "max"] = Field(
-        default="auto", description="Whether less or more is better; `auto` tells by the name, as Keras does."
+        default="auto", description="Whether less or more is better; `auto` tells by the name."
     )
     number: int = Field(default=1, ge=1, le=1000, description="How many of the best stay.")
 

@@ -75,10 +75,10 @@ class Poller:
         if not is_true(job.status, ConditionType.READY):
             return workers, self._often
         leader = next((w for w in workers if rank_of(job.status, w) == 0), None)
-        if leader is None or leader.silent_since is not None:
-            return workers, self._often
-        if leader.report is None or leader.report.state != WorkerState.TRAINING:
+        if leader is None or leader.report is None or leader.report.state != WorkerState.TRAINING:
             return workers, self._often  # the others show who is to blame
+        if any(worker.silent_since is not None for worker in workers):
+            return workers, self._often  # since when one is silent counts only as long as it is asked
         return [leader], leader_interval
 
     def _begin(self, job: Job, key: Key, worker: Worker) -> asyncio.Task[None]:

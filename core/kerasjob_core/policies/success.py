@@ -35,6 +35,7 @@ def _complete(draft: Draft) -> None:
     draft.condition(ConditionType.COMPLETE, True, Reason.SUCCEEDED, "the program ended with 0")
     draft.condition(ConditionType.READY, False, Reason.SUCCEEDED, "the program has ended")
     draft.set(completion_time=to_rfc3339(draft.now), waiting_since=None)
-    if draft.status.condition(ConditionType.PROBLEM) is not None:
-        draft.condition(ConditionType.PROBLEM, False, Reason.SUCCEEDED, "")
+    for trouble in (ConditionType.PROBLEM, ConditionType.CHECKPOINTS_LATE):
+        if draft.status.condition(trouble) is not None:
+            draft.condition(trouble, False, Reason.SUCCEEDED, "")
     draft.event("Normal", Reason.SUCCEEDED, "the program ended with 0")

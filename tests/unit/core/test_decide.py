@@ -194,6 +194,7 @@ def test_checkpoints_that_are_late_are_said_once_and_taken_back():
     healed = after.reports(0, "training", progress=progress()).decide(122)
     assert condition(healed, "CheckpointsLate").status == "False"
     assert [event.reason for event in healed.events] == ["CheckpointsSavedAgain"]
+    assert condition(after.ended(0, 0).decide(122), "CheckpointsLate").status == "False"
 
 
 def test_a_start_that_takes_too_long_fails_with_the_kubelets_words():

@@ -160,6 +160,17 @@ async def test_an_agent_that_answers_no_more_is_silent_until_it_does_and_all_oth
     assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]
 
 
+async def test_one_that_was_silent_is_asked_until_it_answers_though_the_leader_trains(store, agents, poller):
+    store.put_job(job(**TRAINS))
+    await asyncio.gather(*poller.round())
+    store.put_silence(KEY, "m-1-0", 1.0)
+    poller._next.clear()
+    assert await round_of(poller, agents) == ["10.0.0.0", "10.0.0.1"]
+    assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]
+    poller._next.clear()
+    assert await round_of(poller, agents) == ["10.0.0.0"]
+
+
 async def test_one_that_has_never_answered_is_not_silent(store, agents, poller):
     store.put_job(job(**TRAINS))
     agents.state = None

@@ -7,6 +7,7 @@ stale until a later call gives it one again: what is asked of it meanwhile is an
 
 from __future__ import annotations
 
+import os
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ class Models:
             if not self.is_stale(model):
                 return method(model, *args, **kwargs)
             call = self._stale[model] + 1
-            if writes and (path := next(iter([*args, *kwargs.values()]), None)) is not None and Path(path).exists():
+            path = kwargs.get("filepath", args[0] if args else None)
+            if writes and isinstance(path, (str, os.PathLike)) and Path(path).exists():
                 log.info("%s: left as it is, for the state after fit call %d is not kept", path, call)
                 return None
             log.warning(
