@@ -7,8 +7,9 @@ import pytest
 
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import KeepConfig
-from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved, Superseded
-from kerasjob_trainer.checkpoints import checkpoint_id as id_of
+from kerasjob_trainer.checkpoints import Checkpoints, Superseded
+from kerasjob_trainer.manifests import Files, Saved
+from kerasjob_trainer.manifests import checkpoint_id as id_of
 from kerasjob_trainer.store import Entry
 
 

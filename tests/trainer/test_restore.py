@@ -11,8 +11,9 @@ from tests.trainer.stores import save
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import CheckpointConfig, KeepConfig, Member, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer import restore
-from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved, checkpoint_id
+from kerasjob_trainer.checkpoints import Checkpoints
 from kerasjob_trainer.held import Shelf, files_of_trainer
+from kerasjob_trainer.manifests import Files, Saved, checkpoint_id
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.server import serve
 from kerasjob_trainer.settings import Settings

@@ -11,7 +11,8 @@ from tests.trainer.test_s3 import KEY, SECRET, server, write_keys  # noqa: F401
 
 from kerasjob_api.wire import KeepConfig, S3Access
 from kerasjob_trainer import uploads
-from kerasjob_trainer.checkpoints import Checkpoints, Files, Saved
+from kerasjob_trainer.checkpoints import Checkpoints
+from kerasjob_trainer.manifests import Files, Saved
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.store import open_store

@@ -9,9 +9,11 @@ import pytest
 from tests.trainer.stores import checkpoints_do_what_they_say, save, store_does_what_it_says
 
 from kerasjob_api.constants import WorkerState
+from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, KeepConfig, Member, Problem, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer import uploads
-from kerasjob_trainer.checkpoints import FILES, Checkpoints, Files, Saved
+from kerasjob_trainer.checkpoints import Checkpoints
+from kerasjob_trainer.manifests import FILES, Files, Saved
 from kerasjob_trainer.meters import Histogram, Meters
 from kerasjob_trainer.metrics import exposition
 from kerasjob_trainer.run import Outcome, Run, judge
@@ -76,7 +78,7 @@ RECORD = FailureRecord("UserError", "bad shape", "ValueError", "train.py", 3)
         (run_of(), None, signal.SIGKILL, False, Outcome.LOST, None, "TrainerKilled"),
         (run_of(), None, signal.SIGKILL, True, Outcome.END, 137, "OutOfMemory"),
         (run_of(), None, signal.SIGSEGV, True, Outcome.LOST, None, "TrainerKilled"),
-        (run_of(stalled_at=1.0), None, signal.SIGKILL, False, Outcome.LOST, 21, "Stalled"),
+        (run_of(ended_by_us=(ExitCode.STALLED, "no step")), None, signal.SIGKILL, False, Outcome.LOST, 21, "Stalled"),
     ],
 )
 def test_what_the_end_of_a_trainer_means(run, code, number, oom, outcome, ends_with, reason):

@@ -1,149 +1,21 @@
 """Checkpoints in a store: committed by their manifest, verified before they are used, thinned out. Used by the agent.
 
-The layout and the manifest are in docs/contracts.md. What has no manifest does not exist. Nothing that a newer ring
-revision wrote is ever touched.
+The layout is in docs/contracts.md. What has no manifest does not exist. Nothing that a newer ring revision wrote is
+ever touched.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import KeepConfig
 from kerasjob_trainer import retention
 from kerasjob_trainer.log import log
+from kerasjob_trainer.manifests import FILES, KERAS_FILE, Damaged, Manifest, Saved, is_whole, now, parse
 from kerasjob_trainer.settings import Settings
-from kerasjob_trainer.store import Store, StoreError, open_store
-
-# What every checkpoint has; that of a program which has made files has them as well.
-FILES = ("state.safetensors", "session.json")
-# What those that stay for good have besides.
-KERAS_FILE = "model.keras"
-
-
-def checkpoint_id(step: int, phase: SavePhase, revision: int) -> str:
-    """Names a checkpoint; sorts for people as `Manifest.order` does within a ring revision."""
-    return f"{step:012}.{phase.order}-r{revision}"
-
-
-def order_of(revision: int, step: int, position: dict[str, Any]) -> tuple[int, int, int]:
-    """Of a state: the newest is the greatest."""
-    return revision, step, SavePhase(position["phase"]).order
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A committed checkpoint."""
-
-    id: str
-    revision: int
-    step: int
-    data: dict[str, Any]
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        """The newest is the greatest."""
-        return order_of(self.revision, self.step, self.position)
-
-    @property
-    def saved_at(self) -> str:
-        return str(self.data.get("savedAt", ""))
-
-    @property
-    def keep(self) -> list[str]:
-        """Checkpoints that this one needs to be restored."""
-        return [str(item) for item in self.data.get("keep", [])]
-
-    @property
-    def files(self) -> list[dict[str, Any]]:
-        return list(self.data["files"])
-
-    @property
-    def position(self) -> dict[str, Any]:
-        return dict(self.data["position"])
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Of the epoch whose end it is; none where it is no end."""
-        return dict(self.data.get("metrics", {}))
-
-
-class Files:
-    """The files of a snapshot. `paths`: by name, where they are on this worker. `records`: as in a manifest."""
-
-    def __init__(self, paths: dict[str, Path], records: list[dict[str, Any]] | None = None) -> None:
-        self.paths = dict(sorted(paths.items()))
-        self._records = records
-        self._lock = threading.Lock()
-
-    def records(self) -> list[dict[str, Any]]:
-        """Reads all files where it is the first to ask. Raises OSError."""
-        with self._lock:
-            if self._records is None:
-                self._records = [file_record(name, path) for name, path in self.paths.items()]
-            return self._records
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A state that a trainer has told: of this worker, or of another one (whose paths are not known)."""
-
-    files: Files
-    revision: int
-    step: int
-    parent: str | None
-    position: dict[str, Any]
-    keep: tuple[str, ...]
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        return checkpoint_id(self.step, SavePhase(self.position["phase"]), self.revision)
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        """As of manifests: the newest is the greatest."""
-        return order_of(self.revision, self.step, self.position)
-
-    def to_json(self) -> dict[str, Any]:
-        """For another worker. Raises OSError."""
-        names = ("revision", "step", "position", "keep", "parent", "metrics")
-        return {"files": self.files.records(), **{name: getattr(self, name) for name in names}}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Saved:
-        """Raises KeyError, TypeError or ValueError for what is no such thing."""
-        known = {name: data[name] for name in ("revision", "step", "position", "parent", "metrics")}
-        saved = cls(Files({}, list(data["files"])), **known, keep=tuple(data["keep"]))
-        _ = saved.order, [(file["name"], file["bytes"], file["sha256"]) for file in saved.files.records()]
-        return saved
-
-
-def now() -> str:
-    """The time as RFC 3339."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_record(name: str, path: Path) -> dict[str, Any]:
-    """A file in a manifest."""
-    return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-
-
-def is_whole(path: Path, record: dict[str, Any]) -> bool:
-    """Whether a file is the one that was recorded."""
-    return bool(path.stat().st_size == record["bytes"] and sha256(path) == record["sha256"])
+from kerasjob_trainer.store import Store, open_store
 
 
 class Checkpoints:
@@ -178,7 +50,7 @@ class Checkpoints:
                 if id_ not in self._known:
                     self._known[id_] = self._manifest(id_)
                 found.append(self._known[id_])
-            except _Damaged as error:
+            except Damaged as error:
                 log.warning("%s; it is passed over", error)
         return sorted(found, key=lambda m: m.order, reverse=True)
 
@@ -250,7 +122,7 @@ class Checkpoints:
         for manifest in self.manifests():
             try:
                 self.fetch(manifest.id, target, manifest)
-            except _Damaged as error:
+            except Damaged as error:
                 log.warning("checkpoint %s is damaged and passed over for the one before: %s", manifest.id, error)
             else:
                 return manifest
@@ -270,16 +142,16 @@ class Checkpoints:
             self._fetch_files(self._manifest(id_), target)
 
     def _manifest(self, id_: str) -> Manifest:
-        return _parse(id_, self.store.get(f"manifests/{id_}.json"))
+        return parse(id_, self.store.get(f"manifests/{id_}.json"))
 
     def _fetch_files(self, manifest: Manifest, target: Path) -> None:
         for file in manifest.files:
             path = target / manifest.id / file["name"]
             if not self.store.get_file(_key(manifest.id, file), path):
-                raise _Damaged(f"{manifest.id}/{file['name']} is missing")
+                raise Damaged(f"{manifest.id}/{file['name']} is missing")
             if not is_whole(path, file):
                 path.unlink()
-                raise _Damaged(f"{manifest.id}/{file['name']} is not what was saved (size or SHA-256 differ)")
+                raise Damaged(f"{manifest.id}/{file['name']} is not what was saved (size or SHA-256 differ)")
 
     def done(self) -> dict[str, Any] | None:
         """The record that the program has ended well; None before."""
@@ -315,10 +187,6 @@ class Superseded(Exception):
     """A newer ring has begun: whoever still acts for the one before must end."""
 
 
-class _Damaged(StoreError):
-    """A checkpoint does not verify."""
-
-
 def _key(id_: str, file: dict[str, Any]) -> str:
     """Where a file of a checkpoint lies: another content has another place."""
     return f"checkpoints/{id_}/{file['sha256'][:16]}-{file['name']}"
@@ -335,28 +203,14 @@ def _same(id_: str, content: bytes | None, files: list[dict[str, Any]]) -> Manif
         return [file["sha256"] for file in all_files if file["name"] == FILES[0]]
 
     try:
-        committed = _parse(id_, content)
-    except _Damaged as error:
+        committed = parse(id_, content)
+    except Damaged as error:
         log.error("%s; what was to be saved by this id is given up", error)
         return None
     if state(committed.files) == state(files):
         return committed
     log.error("checkpoint %s is committed already, with another state; ours is given up", id_)
     return None
-
-
-def _parse(id_: str, content: bytes | None) -> Manifest:
-    if content is None:
-        raise _Damaged(f"manifest {id_} is gone")
-    try:
-        data = json.loads(content)
-        manifest = Manifest(id_, int(data["ringRevision"]), int(data["step"]), data)
-        for file in manifest.files:
-            _ = file["name"], file["bytes"], file["sha256"]
-        _ = manifest.order, manifest.position["call"], manifest.position["epoch"], manifest.metrics.items()
-    except (ValueError, KeyError, TypeError) as error:
-        raise _Damaged(f"manifest {id_} is damaged: {error!r}") from error
-    return manifest
 
 
 def _revision(id_: str) -> int | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from kerasjob_api.constants import WorkerState
 from kerasjob_api.wire import FailureRecord, Progress, from_wire
-from kerasjob_trainer.checkpoints import Saved
 from kerasjob_trainer.held import Shelf, files_of_trainer
+from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.status import Status

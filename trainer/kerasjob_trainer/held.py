@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kerasjob_api.constants import SavePhase
-from kerasjob_trainer.checkpoints import FILES, Files, Saved
+from kerasjob_trainer.manifests import FILES, Files, Saved
 
 
 def files_of_trainer(state: int, directory: Path, released: Callable[[], None]) -> Files:

@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 from kerasjob_trainer import retention
-from kerasjob_trainer.checkpoints import Checkpoints, Manifest, open_checkpoints
+from kerasjob_trainer.checkpoints import Checkpoints, open_checkpoints
+from kerasjob_trainer.manifests import Manifest
 from kerasjob_trainer.settings import read
 from kerasjob_trainer.store import StoreError
 

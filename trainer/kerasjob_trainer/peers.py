@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasjob_api.wire import Member
-from kerasjob_trainer.checkpoints import Saved
+from kerasjob_trainer.manifests import Saved
 
 TIMEOUT_SECONDS = 5.0
 ANSWER_MAX_BYTES = 4 * 1024**2

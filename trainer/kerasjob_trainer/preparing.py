@@ -8,8 +8,8 @@ from __future__ import annotations
 import shutil
 
 from kerasjob_trainer import outputs, restore
-from kerasjob_trainer.checkpoints import Saved
 from kerasjob_trainer.held import Shelf
+from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.restore import RestorePoint
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.runspec import restored_dir

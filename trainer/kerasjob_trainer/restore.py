@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 
 from kerasjob_api.constants import Reason
 from kerasjob_api.wire import Problem
-from kerasjob_trainer.checkpoints import Checkpoints, Saved, is_whole, open_checkpoints
+from kerasjob_trainer.checkpoints import Checkpoints, open_checkpoints
 from kerasjob_trainer.held import Shelf
 from kerasjob_trainer.log import log
+from kerasjob_trainer.manifests import Saved, is_whole
 from kerasjob_trainer.peers import Peer, PeerError
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.runspec import restored_dir

@@ -8,27 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import KeepBest, KeepConfig
+from kerasjob_trainer.manifests import Manifest
 
 _GREATER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "similarity", "dice")
-
-
-class Manifest(Protocol):
-    """What counts of a committed checkpoint."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def step(self) -> int: ...
-    @property
-    def position(self) -> dict[str, Any]: ...
-    @property
-    def metrics(self) -> dict[str, float]: ...
-    @property
-    def keep(self) -> list[str]: ...
 
 
 def kept(manifests: Sequence[Manifest], keep: KeepConfig) -> dict[str, list[str]]:

@@ -33,11 +33,10 @@ class Run:
     parent: str | None = None  # checkpoint that it goes on from
     stop_by: float | None = None  # told to save and to end until then
     kill_at: float | None = None
-    stalled_at: float | None = None
     last_move: float = field(default_factory=time.monotonic)
     watched: bool = True  # forming, or inside a fit: moves are due
     ended_by_us: tuple[ExitCode, str] | None = None  # why the agent has ended it
-    peer_lost_at: float | None = None  # told that another worker is lost
+    notice_by: float | None = None  # told that another worker is lost: to begin to end until then
     watch: Watch | None = None
     rescuing: bool = False  # writes down what it holds, and ends then
     failure: FailureRecord | None = None
@@ -70,13 +69,8 @@ class Verdict:
 def judge(run: Run, code: int | None, signal: int | None, settings: Settings, *, oom: bool) -> Verdict:
     """What a trainer's exit code or signal means."""
     revision = run.ring.revision
-    record, worker, stall_seconds = run.failure, settings.slot, settings.config.stall_timeout_seconds
+    record, worker = run.failure, settings.slot
     message = record.message if record is not None else ""
-    if run.stalled_at is not None:
-        words = f"no step for {stall_seconds} s (spec.stallTimeoutSeconds); the stacks of the trainer are in its log"
-        return Verdict(
-            Outcome.LOST, exit=TrainerExit(revision, ExitCode.STALLED, reason=Reason.STALLED.value, message=words)
-        )
     if run.ended_by_us is not None:
         why, words = run.ended_by_us
         return Verdict(Outcome.LOST, exit=TrainerExit(revision, why, reason=REASONS[why].value, message=words))

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from kerasjob_api.wire import Ring, WorkerReport, from_wire, to_wire
-from kerasjob_trainer.checkpoints import Saved
 from kerasjob_trainer.log import log
+from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.restore import RestorePoint
 from kerasjob_trainer.watch import Watch
 

@@ -21,11 +21,13 @@ from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Problem, Ring, WorkerReport
 from kerasjob_trainer import log as logs
 from kerasjob_trainer import restore
-from kerasjob_trainer.checkpoints import Manifest, Saved, open_checkpoints
+from kerasjob_trainer.checkpoints import open_checkpoints
+from kerasjob_trainer.ending_trainers import EndingTrainers
 from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
 from kerasjob_trainer.hearing import hear_trainer
 from kerasjob_trainer.log import log
 from kerasjob_trainer.mainloop import Loop
+from kerasjob_trainer.manifests import Manifest, Saved
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.preparing import Preparing
 from kerasjob_trainer.processes import num_oom_kills, reap_orphans
@@ -42,16 +44,6 @@ from kerasjob_trainer.uploads import Uploads
 from kerasjob_trainer.warm_client import Warm
 from kerasjob_trainer.watch import GONE, Watch
 
-# How long a trainer that is told to stop may take to come to a step boundary and write what it has.
-STOP_SECONDS = 60.0
-# How long one that has lost a peer may take to write what it holds.
-RESCUE_SECONDS = 60.0
-# How long one that is told of the loss of a peer may take to begin with that: as long as a very long step.
-PEER_LOST_SECONDS = 15.0
-# Between the request to end and the end.
-KILL_AFTER_SECONDS = 1.0
-# For the stacks of a trainer that does not move to be written.
-DUMP_SECONDS = 1.0
 # For a dead trainer's last words to arrive; only a process that it left behind can hold the socket open.
 CONTROL_SECONDS = 2.0
 WARM_DEATHS_MAX = 3
@@ -75,6 +67,7 @@ class Supervisor:
         )
         self._endings = Endings(settings, self._status, self._uploads)
         self._preparing = Preparing(settings, self._status, self._uploads)
+        self._ending = EndingTrainers(self._kill, settings.config.stall_timeout_seconds)
         self._run: Run | None = None
         self._wanted: Ring | None = None  # the newest ring, whose trainer waits for the end of the one before
         self._waits_for_warm: tuple[Run, str | None] | None = None
@@ -185,9 +178,9 @@ class Supervisor:
         if self._run is None or not self._run.forking:
             self._begin()
         elif ring.after_step and state is WorkerState.TRAINING:
-            self._stop_after_step(self._run)
+            self._ending.after_step(self._run)
         else:
-            self._end_trainer(self._run)
+            self._ending.soon(self._run)
         return self._status.report()
 
     def _begin(self) -> None:
@@ -241,10 +234,7 @@ class Supervisor:
                 self._fork(*waiting)
         elif event == "forked" and run is not None and run.ring.revision == message["revision"]:
             run.pid = message["pid"]
-            if run.ended_by_us is not None and self._warm is not None:
-                self._warm.kill(run.pid, signal.SIGKILL)
-            elif run.cancelled.is_set():
-                self._end_trainer(run)
+            self._ending.has_begun(run)
         elif event == "exited" and run is not None and run.pid == message["pid"]:
             self._trainer_exited(run, message["code"], message["signal"])
         elif event == "broken":
@@ -300,35 +290,21 @@ class Supervisor:
         self._status.move(WorkerState.FINISHED if verdict.outcome is Outcome.DONE else WorkerState.FAILED)
         self._endings.after_trainer(run, verdict)
 
-    def _end_trainer(self, run: Run) -> None:
-        """SIGTERM now, SIGKILL a little later; both once there is a process."""
-        run.cancelled.set()
-        if run.pid is not None and run.kill_at is None and self._warm is not None:
-            self._warm.kill(run.pid, signal.SIGTERM)
-            run.kill_at = time.monotonic() + KILL_AFTER_SECONDS
-
     def _superseded(self, revision: int) -> None:
         """Others have formed a newer ring, which this worker has not heard of: cut off, or taken for dead."""
         run = self._run
         if run is not None and run.ring.revision == revision:
-            self._end_blameless(run, f"ring revision {revision} is over: a newer one has begun without this worker")
+            self._ending.blameless(run, f"ring revision {revision} is over: a newer one has begun without this worker")
 
     def _peer_lost(self, run: Run) -> None:
         """Another agent says so. One that trains tells what it holds; one that waits for all to come has nothing."""
         if run is not self._run or run.cancelled.is_set():
             return
-        if self._status.state is WorkerState.TRAINING and run.control is not None:
+        if self._status.state is WorkerState.TRAINING:
             log.info("another worker of the ring is lost, or at its end")
-            run.peer_lost_at = time.monotonic()
-            run.control.say_peer_lost()
+            self._ending.by_itself(run)
         elif run.forking:
-            self._end_blameless(run, "another worker was lost while the ring was forming")
-
-    def _end_blameless(self, run: Run, words: str) -> None:
-        if run.ended_by_us is None:
-            run.ended_by_us = ExitCode.CLUSTER_FAULT, words
-            if run.pid is not None and self._warm is not None:
-                self._warm.kill(run.pid, signal.SIGKILL)
+            self._ending.blameless(run, "another worker was lost while the ring was forming")
 
     def _stop(self) -> None:
         if self._stopping or self._status.state in (WorkerState.FINISHED, WorkerState.FAILED):
@@ -339,13 +315,7 @@ class Supervisor:
         if self._run is None or not self._run.forking:
             self._endings.preempted(self._stop_began + DRAIN_SECONDS)
         else:
-            self._stop_after_step(self._run)
-
-    def _stop_after_step(self, run: Run) -> None:
-        """Has a trainer save at its next step boundary, and end."""
-        run.stop_by = time.monotonic() + STOP_SECONDS
-        if run.control is not None:
-            run.control.stop()
+            self._ending.after_step(self._run)
 
     def _tick(self) -> None:
         run, now = self._run, time.monotonic()
@@ -353,38 +323,13 @@ class Supervisor:
             reap_orphans(self._warm.pid)
         if run is None:
             return
-        if run.stop_by is not None and now > run.stop_by:
-            self._end_trainer(run)
-        waits = run.peer_lost_at is not None and not run.rescuing and run.ended_by_us is None and run.kill_at is None
-        if waits and run.peer_lost_at is not None and now > run.peer_lost_at + PEER_LOST_SECONDS:
-            self._does_not_notice(run, now)
-        if run.rescuing and run.kill_at is not None:
-            run.kill_at = max(run.kill_at, run.last_move + RESCUE_SECONDS)
-        if run.kill_at is not None and now >= run.kill_at and run.pid is not None and self._warm is not None:
-            run.kill_at = now + KILL_AFTER_SECONDS
-            self._warm.kill(run.pid, signal.SIGKILL)
-        if run.watched and run.stalled_at is None and now - run.last_move > self._config.stall_timeout_seconds:
-            self._stalled(run, now)
-
-    def _does_not_notice(self, run: Run, now: float) -> None:
-        """A trainer that should have ended with the one that is lost: it is frozen, or waits for something else."""
-        words = (
-            f"it did not end within {PEER_LOST_SECONDS:.0f} s after another worker was lost; its stacks are in its log"
-        )
-        log.error("the trainer %s", words)
-        run.ended_by_us = ExitCode.STALLED, words
-        if run.pid is not None and self._warm is not None:
-            self._warm.kill(run.pid, signal.SIGUSR2)
-            run.kill_at = now + DUMP_SECONDS
-
-    def _stalled(self, run: Run, now: float) -> None:
-        log.error("no step for %d s", self._config.stall_timeout_seconds)
-        run.stalled_at = now
-        if run.pid is not None and self._warm is not None:
-            self._warm.kill(run.pid, signal.SIGUSR2)  # faulthandler writes the stacks
-            run.kill_at = now + DUMP_SECONDS
-        elif not run.forking:
+        self._ending.tick(run, now)
+        if run.ended_by_us is not None and not run.forking:
             self._give_up(run, self._status.report().problem)
+
+    def _kill(self, pid: int, number: int) -> None:
+        if self._warm is not None:
+            self._warm.kill(pid, number)
 
     def _give_up(self, run: Run, problem: Problem | None) -> None:
         """A run that has found nothing to go on from; the next ring tries again."""

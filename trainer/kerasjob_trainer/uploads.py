@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from kerasjob_api.constants import Reason, SavePhase
 from kerasjob_api.wire import CheckpointRef, Problem
-from kerasjob_trainer.checkpoints import Checkpoints, Saved, Superseded
+from kerasjob_trainer.checkpoints import Checkpoints, Superseded
 from kerasjob_trainer.log import log
+from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.store import StoreError

@@ -30,7 +30,7 @@ class Watch:
         self._ring, self._rank, self._token = ring, rank, token
         self._lost = lost
         self._lock = threading.Lock()
-        self._is_over = False
+        self._is_over = threading.Event()
         self._over = os.eventfd(0)  # readable once it is over: all who attend wake up
         weakref.finalize(self, os.close, self._over)
         self._connection: socket.socket | None = None
@@ -51,9 +51,9 @@ class Watch:
 
     def _end(self, *, tell: bool) -> None:
         with self._lock:
-            if self._is_over:
+            if self._is_over.is_set():
                 return
-            self._is_over = True
+            self._is_over.set()
             os.eventfd_write(self._over, 1)
             if self._connection is not None:
                 with contextlib.suppress(OSError):
@@ -63,11 +63,12 @@ class Watch:
 
     def _follow(self) -> None:
         """As a member: until the leader's agent answers, or its connection ends."""
-        while not self._is_over:
+        while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if self._ask():
                     self._end(tell=True)
-            threading.Event().wait(AGAIN_SECONDS)  # the leader has not begun yet
+            if self._is_over.wait(AGAIN_SECONDS):  # the leader has not begun yet
+                return
 
     def _ask(self) -> bool:
         """Whether somebody is lost; False where the leader has not begun yet."""

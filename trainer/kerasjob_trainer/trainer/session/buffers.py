@@ -91,29 +91,30 @@ class Buffers:
         with self._changed:
             if self._free:
                 return self._free.pop()
-            size = sum(buffer.size for buffer in self._all.values())
-            return self._make() if len(self._all) < BUFFERS or size < SMALL_BYTES else None
+            return self._make() if self._may_have(len(self._all) + 1, BUFFERS) else None
 
     def take_extra(self, waits: Callable[[], None]) -> Buffer:
         """One in any case. `waits` is called before it waits for one, which is where the agent has very many."""
         with self._changed:
-            if not self._free and len(self._all) >= BUFFERS_MAX:
-                size = sum(buffer.size for buffer in self._all.values())
-                if size >= SMALL_BYTES:
-                    waits()
-                    self._changed.wait_for(lambda: self._free)
+            if not self._free and not self._may_have(len(self._all) + 1, BUFFERS_MAX):
+                waits()
+                self._changed.wait_for(lambda: self._free)
             return self._free.pop() if self._free else self._make()
 
     def give_back(self, number: int) -> None:
         """The agent is done with it."""
         with self._changed:
             buffer = self._all[number]
-            if len(self._all) > BUFFERS and sum(each.size for each in self._all.values()) >= SMALL_BYTES:
+            if self._may_have(len(self._all), BUFFERS):
+                self._free.append(buffer)
+            else:
                 del self._all[number]
                 buffer.close()
-            else:
-                self._free.append(buffer)
             self._changed.notify_all()
+
+    def _may_have(self, number: int, most: int) -> bool:
+        """Small ones in any number."""
+        return number <= most or sum(buffer.size for buffer in self._all.values()) < SMALL_BYTES
 
     def _make(self) -> Buffer:
         buffer = Buffer(self._next, os.memfd_create("kerasjob-snapshot"))

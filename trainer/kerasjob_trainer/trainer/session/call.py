@@ -9,7 +9,6 @@ so that the boundary before it can be told until it ends.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from enum import Enum
@@ -19,11 +18,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasjob_trainer.global_batch.specs import symbolic_batch
 from kerasjob_trainer.log import log
 from kerasjob_trainer.trainer.session import callback_state, drift, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.callback import SessionCallback
 from kerasjob_trainer.trainer.session.progress import Meter
+from kerasjob_trainer.trainer.session.rebuilding import rebuild
 from kerasjob_trainer.trainer.session.records import CallRecord, plain
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -273,32 +272,3 @@ class Call:
         record.trained = variables.optimized(self.model)
         record.callbacks, tensors = callback_state.capture(self.callbacks, callbacks)
         return variables.values(self.model) | tensors
-
-
-def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, Any]) -> bool:
-    """Data after the epochs that are finished, and all variables made that training would have made by then.
-
-    Answers whether Python's or numpy's random state has moved: data that draws from it is where reading has brought it,
-    which may be ahead, and so must be the state.
-    """
-    before = randomness.of_host()
-    iterators.skip(iterator, record.epochs, model, arguments)
-    moved = randomness.of_host() != before
-    with _unbuilt_stay_so(model, record):
-        model._symbolic_build(data_batch=symbolic_batch(iterator))
-    variables.build_optimizers(model, record.trained)
-    return moved
-
-
-@contextlib.contextmanager
-def _unbuilt_stay_so(model: Any, record: CallRecord) -> Iterator[None]:
-    """`compile` gives every model an optimizer; one that a program does not use is never built."""
-    optimizer, trained = getattr(model, "optimizer", None), record.trained
-    if optimizer is None or optimizer.built or not trained or trained[0] is not None:
-        yield
-        return
-    optimizer.built = True
-    try:
-        yield
-    finally:
-        optimizer.built = False

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from kerasjob_api.wire import Metric, Progress, to_wire
-from kerasjob_trainer.checkpoints import now
+from kerasjob_trainer.manifests import now
 from kerasjob_trainer.meters import STEP_BUCKETS, Histogram
 from kerasjob_trainer.trainer.control import Control
 

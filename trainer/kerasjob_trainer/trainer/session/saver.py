@@ -17,8 +17,8 @@ from typing import Any
 from keras.src.saving import saving_lib
 
 from kerasjob_api.constants import SavePhase
-from kerasjob_trainer.checkpoints import KERAS_FILE
 from kerasjob_trainer.log import log
+from kerasjob_trainer.manifests import KERAS_FILE
 from kerasjob_trainer.outputs import ARCHIVE
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
@@ -70,8 +70,8 @@ class Saver:
         """The agent is done with a buffer."""
         self._buffers.give_back(number)
 
-    def hand_over(self, snapshot: Snapshot, tensors: Tensors, buffer: Buffer, *, upload: bool) -> None:
-        """Copies the tensors, which may change then. What cannot be written is said and counts as not saved."""
+    def hand_over(self, snapshot: Snapshot, tensors: Tensors, buffer: Buffer, *, upload: bool) -> bool:
+        """Copies the tensors, which may change then. What cannot be written is said and counts as not saved: False."""
         number = next(self._numbers)
         directory = Path(self._spec.snapshots) / f"{snapshot.step}-r{self._spec.revision}-{number}"
         try:
@@ -87,7 +87,7 @@ class Saver:
             shutil.rmtree(directory, ignore_errors=True)
             self._buffers.give_back(buffer.number)
             self._control.send("notSaved")
-            return
+            return False
         self._control.send(
             "saved",
             fd=buffer.fd,
@@ -99,6 +99,7 @@ class Saver:
             metrics=snapshot.metrics,
             upload=upload,
         )
+        return True
 
 
 def _write_keras_file(model: Any, path: Path) -> None:

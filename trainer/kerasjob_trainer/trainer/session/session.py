@@ -22,17 +22,17 @@ from safetensors.numpy import load_file
 
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.exit_codes import ExitCode
-from kerasjob_trainer.checkpoints import checkpoint_id
 from kerasjob_trainer.log import log
+from kerasjob_trainer.manifests import checkpoint_id
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import lost_peer
 from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
-from kerasjob_trainer.trainer.session.buffers import Buffer
-from kerasjob_trainer.trainer.session.call import Call, rebuild
-from kerasjob_trainer.trainer.session.models import CALLS_KEPT, Models, with_states
-from kerasjob_trainer.trainer.session.packing import Outputs
+from kerasjob_trainer.trainer.session.call import Call
+from kerasjob_trainer.trainer.session.keeping import Keeping
+from kerasjob_trainer.trainer.session.models import Models
 from kerasjob_trainer.trainer.session.progress import Meter
+from kerasjob_trainer.trainer.session.rebuilding import rebuild
 from kerasjob_trainer.trainer.session.records import (
     CallRecord,
     Evaluation,
@@ -40,11 +40,9 @@ from kerasjob_trainer.trainer.session.records import (
     call_site,
     check_same,
     fingerprint,
-    metrics_of_epoch,
     plain,
     recorded_result,
 )
-from kerasjob_trainer.trainer.session.saver import Saver, Snapshot
 
 
 class Session:
@@ -53,19 +51,16 @@ class Session:
     def __init__(self, spec: RunSpec, control: Control) -> None:
         self._spec, self._control = spec, control
         self._meter = Meter(control)
-        self._saver = Saver(spec, control)
         self._saved = SessionRecord()
         self._record = SessionRecord()
+        self._keeping = Keeping(spec, control, self._record)
         self._models = Models()
-        self._with_state: set[str | None] = set()  # ends of calls that can be kept
         self._next_call = 0
         self._inside = False
         self._call: Call | None = None
         self._evaluating = False
-        self._saved_at = time.monotonic()
         self._rescued = False
         self._stop = threading.Event()
-        self._outputs = Outputs(spec)
         self._program_dir = Path(spec.program_dir)
 
     @property
@@ -138,7 +133,7 @@ class Session:
 
     def buffer_released(self, number: int) -> None:
         """The agent is done with a snapshot."""
-        self._saver.released(number)
+        self._keeping.released(number)
 
     def _remember(self, model: Any, result: dict[str, Any]) -> dict[str, Any]:
         """The result of an evaluation of the program's own: of a stale model, the one that it had."""
@@ -190,10 +185,8 @@ class Session:
             record.checkpoint = checkpoint_id(self.num_steps, SavePhase.CALL_END, self._spec.revision)
         record.callbacks, arrays = callback_state.capture(call.callbacks)
         self._finish_call(record)
-        if record.checkpoint is not None and self._keeps:
-            self._with_state.add(record.checkpoint)
-            values = variables.values(model) | arrays
-            self._hand_over(record, SavePhase.CALL_END, values, model=model, upload=self._spec.saves)
+        if record.checkpoint is not None:
+            self._keeping.after_call(call, variables.values(model) | arrays)
         return history
 
     def _skip(
@@ -228,16 +221,8 @@ class Session:
         log.info("fit call %d is finished: skipped in %.2f s", record.call + 1, time.monotonic() - started)
         self._finish_call(record)
         if tensors:
-            self._keep_end(record, tensors)
+            self._keeping.after_skipped_call(record, tensors)
         return history
-
-    def _keep_end(self, record: CallRecord, tensors: dict[str, Any]) -> None:
-        """The state at the end of a call that was skipped: in the store, or else in memory once more."""
-        if not self._spec.can_save:
-            record.checkpoint = checkpoint_id(record.total_step, SavePhase.CALL_END, self._spec.revision)
-        self._with_state.add(record.checkpoint)
-        if not self._spec.can_save:
-            self._hand_over(record, SavePhase.CALL_END, tensors, upload=False)
 
     def _finish_call(self, record: CallRecord) -> None:
         # Only a call in progress is begun again.
@@ -249,15 +234,10 @@ class Session:
         return load_file(Path(self._spec.restored) / checkpoint / "state.safetensors")  # type: ignore[no-any-return]
 
     def at_boundary(self, call: Call) -> None:
-        """After a step of a `fit`: stops where that is wanted; saves where that is due, and not about to be done."""
+        """After a step of a `fit`."""
         if self._stop.is_set():
             self._save_and_stop(call)
-        every_steps, every_seconds = self._spec.every_steps, self._spec.every_seconds
-        num_new = call.steps_per_execution
-        due = every_steps is not None and call.total_step // every_steps > (call.total_step - num_new) // every_steps
-        due = due or (every_seconds is not None and time.monotonic() - self._saved_at >= every_seconds)
-        if due and not (call.epoch_ends_now and (call.is_last_epoch or self._is_due(call.record.epoch))):
-            self._save_call(call, SavePhase.STEP)
+        self._keeping.after_step(call)
 
     def in_validation(self, call: Call) -> None:
         """After a batch of a validation."""
@@ -266,65 +246,7 @@ class Session:
 
     def at_epoch_end(self, call: Call) -> None:
         """After an epoch that is not the last one of its call."""
-        due = self._is_due(call.record.epochs[-1])
-        if due or self._spec.num_workers > 1:
-            self._save_call(call, SavePhase.EPOCH_END, upload=due)
-
-    def _is_due(self, epoch: int) -> bool:
-        """Whether the end of an epoch (from 0) is to be saved."""
-        return (epoch + 1) % self._spec.every_epochs == 0
-
-    @property
-    def _keeps(self) -> bool:
-        """Whether a state is of use to anybody: for the store, or for other workers."""
-        return self._spec.saves or self._spec.num_workers > 1
-
-    def _save_call(self, call: Call, phase: SavePhase, *, upload: bool = True) -> None:
-        if not self._keeps or (buffer := self._saver.buffer()) is None:
-            return
-        tensors = call.capture()
-        if tensors is None:
-            self._saver.released(buffer.number)
-        else:
-            self._hand_over(call.record, phase, tensors, buffer, call.model, upload=upload and self._spec.saves)
-
-    def _hand_over(
-        self,
-        record: CallRecord,
-        phase: SavePhase,
-        tensors: dict[str, Any],
-        buffer: Buffer | None = None,
-        model: Any = None,
-        *,
-        upload: bool,
-    ) -> None:
-        """Gives the agent a state; one for which there is no buffer yet gets one in any case. `model`: to be written as
-        a Keras file too, should it stay for good."""
-        own = checkpoint_id(record.total_step, phase, self._spec.revision)
-        num_calls = CALLS_KEPT if self._spec.can_save else 0
-        ends = {str(call.checkpoint) for call in with_states(self._record.finished, num_calls)}
-        position = {
-            "call": record.call,
-            "epoch": record.epoch,
-            "step": record.step + record.partial,
-            "phase": phase.value,
-        }
-        metrics = {} if phase is SavePhase.STEP else metrics_of_epoch(record)
-        if not upload or not self._record.kept.takes(record.total_step, position, metrics, self._spec.keep):
-            model = None
-        snapshot = Snapshot(
-            record.total_step,
-            phase,
-            self._record.to_text(),
-            position,
-            tuple(sorted((ends & self._with_state) - {own})),
-            self._outputs.pack(self._call.callbacks if self._call is not None else []),
-            metrics,
-            model,
-        )
-        self._saver.hand_over(snapshot, tensors, buffer or self._saver.extra_buffer(), upload=upload)
-        if upload:
-            self._saved_at = time.monotonic()
+        self._keeping.after_epoch(call)
 
     def request_stop(self) -> None:
         """The worker is about to be taken away: stops at the next boundary. From any thread.
@@ -340,7 +262,7 @@ class Session:
             tensors = call.capture()
             if tensors is not None:
                 log.info("told to stop: saves step %d and ends", call.total_step)
-                self._hand_over(call.record, SavePhase.STEP, tensors, model=call.model, upload=self._spec.can_save)
+                self._keeping.before_stop(call, tensors)
         except Exception:  # it must end in any case, and not as if the program had failed
             log.exception("told to stop, and this step cannot be saved")
         self._end_preempted()
@@ -361,7 +283,7 @@ class Session:
         try:
             tensors = call.rescue() if call is not None else None
             if call is not None and tensors is not None:
-                self._hand_over(call.record, SavePhase.STEP, tensors, upload=False)
+                self._keeping.after_loss(call, tensors)
                 seconds = time.monotonic() - started
                 log.info("holds step %d for the next ring, told in %.2f s", call.total_step, seconds)
         except Exception:  # a device that is gone: the loss of the peer stays what has happened

@@ -1,0 +1,40 @@
+"""Data and variables of a call as they were after its finished epochs. Used by the session and its calls."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from kerasjob_trainer.global_batch.specs import symbolic_batch
+from kerasjob_trainer.trainer.session import iterators, randomness, variables
+from kerasjob_trainer.trainer.session.records import CallRecord
+
+
+def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, Any]) -> bool:
+    """Data after the epochs that are finished, and all variables made that training would have made by then.
+
+    Answers whether Python's or numpy's random state has moved: data that draws from it is where reading has brought it,
+    which may be ahead, and so must be the state.
+    """
+    before = randomness.of_host()
+    iterators.skip(iterator, record.epochs, model, arguments)
+    moved = randomness.of_host() != before
+    with _unbuilt_stay_so(model, record):
+        model._symbolic_build(data_batch=symbolic_batch(iterator))
+    variables.build_optimizers(model, record.trained)
+    return moved
+
+
+@contextlib.contextmanager
+def _unbuilt_stay_so(model: Any, record: CallRecord) -> Iterator[None]:
+    """`compile` gives every model an optimizer; one that a program does not use is never built."""
+    optimizer, trained = getattr(model, "optimizer", None), record.trained
+    if optimizer is None or optimizer.built or not trained or trained[0] is not None:
+        yield
+        return
+    optimizer.built = True
+    try:
+        yield
+    finally:
+        optimizer.built = False
