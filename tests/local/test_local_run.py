@@ -70,6 +70,14 @@ def test_what_stays_for_good_is_listed_and_plain_keras_loads_it(kerasjob, tmp_pa
         assert 0 < float(loss) < entry["metrics"]["loss"]
 
 
+def test_a_metric_that_is_not_there_is_named_with_those_that_are(kerasjob):
+    kerasjob.write(workers=1, checkpoint={"uri": "s3://bucket/saved/", "keep": {"best": {"metric": "val_los"}}})
+    code, _ = kerasjob.run()
+    assert code == 0
+    log = (kerasjob.folder / ".kerasjob/jobs/tiny/workers/0-0.log").read_text()
+    assert log.count("`fit` shows no 'val_los', so nothing is the best: loss") == 1
+
+
 def test_the_users_error_is_named_with_its_line(kerasjob):
     kerasjob.write(BROKEN, workers=1)
     code, shown = kerasjob.run()

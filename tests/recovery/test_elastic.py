@@ -40,8 +40,8 @@ def test_with_one_and_again_with_two(feature, lost, job, tmp_path, undisturbed_j
     gates.open("0-2-0")
     made.finish()
     log = (left.folder / "log").read_text()
-    assert "saved by 2 workers, goes on with 1" in log
-    assert "saved by 1 workers, goes on with 2" in log
+    assert "saved with 2, goes on with 1;" in log
+    assert "saved with 1, goes on with 2;" in log
     assert_no_step_lost(log, feature)
     assert_close(made, expected)
 

@@ -51,17 +51,24 @@ def _entry(checkpoints: Checkpoints, one: Manifest, why: list[str]) -> dict[str,
 def _row(checkpoints: Checkpoints, one: Manifest, why: list[str]) -> tuple[str, ...]:
     position = one.position
     in_epoch = f", step {position['step']}" if position["phase"] == "step" else ""
-    megabytes = sum(int(file["bytes"]) for file in one.files) / 1e6
     return (
         str(one.step),
         str(position["call"] + 1),
         f"{position['epoch'] + bool(in_epoch)}{in_epoch}",
         one.saved_at,
-        f"{megabytes:.1f} MB",
+        _size(sum(int(file["bytes"]) for file in one.files)),
         " ".join(f"{name}={value:.4g}" for name, value in one.metrics.items()) or "-",
         ", ".join(why) or "-",
         checkpoints.keras_uri(one) or checkpoints.uri(one.id),
     )
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("kB", "MB"):
+        num_bytes /= 1000
+        if num_bytes < 1000:
+            return f"{num_bytes:.1f} {unit}"
+    return f"{num_bytes / 1000:.1f} GB"
 
 
 if __name__ == "__main__":

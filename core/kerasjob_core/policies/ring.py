@@ -141,7 +141,10 @@ def report(draft: Draft) -> None:
     if len(trains) == len(ring.members):
         message = f"ring revision {ring.revision} trains with {len(ring.members)} workers"
         if len(ring.members) < draft.spec.workers:
-            message += f" of {draft.spec.workers}; the others are taken in once they are there"
+            message = (
+                f"ring revision {ring.revision} trains with {len(ring.members)} of {draft.spec.workers} workers;"
+                " the others are taken in once they are there"
+            )
         draft.condition(ConditionType.READY, True, Reason.RING_FORMED, message)
         draft.event("Normal", Reason.RING_FORMED, message)
         draft.set(waiting_since=None)

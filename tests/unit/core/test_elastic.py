@@ -73,7 +73,7 @@ def test_a_small_ring_says_so_and_that_it_will_grow():
     job = shrunk()
     ready = job.status.condition("Ready")
     assert ready.status == "True"
-    assert "trains with 2 workers of 3" in ready.message
+    assert "trains with 2 of 3 workers; the others are taken in once they are there" in ready.message
     assert (job.status.phase, job.status.display.workers) == ("Running", "2/3")
 
 

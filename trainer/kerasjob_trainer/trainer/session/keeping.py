@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from kerasjob_api.constants import SavePhase
+from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import checkpoint_id
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
@@ -29,6 +30,7 @@ class Keeping:
         self._saver, self._outputs = Saver(spec, control), Outputs(spec)
         self._with_state: set[str | None] = set()  # ends of calls that are kept, or can be
         self._saved_at = time.monotonic()
+        self._has_warned = False  # of a metric that is not there
 
     def released(self, buffer: int) -> None:
         """The agent is done with a state."""
@@ -114,6 +116,8 @@ class Keeping:
             "phase": phase.value,
         }
         metrics = {} if phase is SavePhase.STEP else metrics_of_epoch(record)
+        if upload and metrics:
+            self._warn_of_metric(metrics)
         if not upload or not self._record.kept.takes(record.total_step, position, metrics, self._spec.keep):
             model = None
         snapshot = Snapshot(
@@ -129,3 +133,10 @@ class Keeping:
         if upload:
             self._saved_at = time.monotonic()
         return self._saver.hand_over(snapshot, tensors, buffer or self._saver.extra_buffer(), upload=upload)
+
+    def _warn_of_metric(self, metrics: dict[str, float]) -> None:
+        best = self._spec.keep.best
+        if best is not None and best.metric not in metrics and not self._has_warned:
+            self._has_warned = True
+            shown = ", ".join(sorted(metrics))
+            log.warning("spec.checkpoint.keep.best: `fit` shows no %r, so nothing is the best: %s", best.metric, shown)

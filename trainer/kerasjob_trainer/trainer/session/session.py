@@ -75,7 +75,7 @@ class Session:
             self._record.kept = self._saved.kept
             if self._saved.num_workers != self._spec.num_workers:
                 log.info(
-                    "saved by %d workers, goes on with %d: from here on as an undisturbed run, within float rounding",
+                    "number of workers: saved with %d, goes on with %d; from here on the same within float rounding",
                     self._saved.num_workers,
                     self._spec.num_workers,
                 )
