@@ -196,13 +196,13 @@ def test_staged_files_are_taken_without_a_download_or_a_hash(keras, tmp_path, mo
 def test_a_step_is_saved_where_that_is_due(keras, tmp_path, monkeypatch, every, total_step, seconds_ago, saves):
     from types import SimpleNamespace
 
-    from kerasjob_trainer.trainer.session.session import Session
+    from kerasjob_trainer.trainer.session.keeping import Keeping
+    from kerasjob_trainer.trainer.session.records import SessionRecord
 
-    session = Session(
-        dataclasses.replace(spec(tmp_path), saves=True, **every), SimpleNamespace(send=lambda *_, **__: 0)
-    )
-    session._saved_at -= seconds_ago
+    control = SimpleNamespace(send=lambda *_, **__: 0)
+    keeping = Keeping(dataclasses.replace(spec(tmp_path), saves=True, **every), control, SessionRecord())
+    keeping._saved_at -= seconds_ago
     saved = []
-    monkeypatch.setattr(session, "_save_call", lambda call, phase: saved.append(phase.value))
-    session.at_boundary(SimpleNamespace(total_step=total_step, steps_per_execution=1, epoch_ends_now=False))
+    monkeypatch.setattr(keeping, "_save", lambda call, phase, *, upload: saved.append(phase.value) if upload else None)
+    keeping.after_step(SimpleNamespace(total_step=total_step, steps_per_execution=1, epoch_ends_now=False))
     assert saved == ["step"] * saves
