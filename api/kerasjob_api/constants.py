@@ -17,6 +17,8 @@ AGENT_PORT = 8470
 TF_PORT_BASE = 8480
 TF_PORT_SPAN = 16
 OPERATOR_PORT = 8080
+# Value of `spec.managedBy` that means this operator.
+CONTROLLER = f"{GROUP}/operator"
 
 TERMINATION_MESSAGE_MAX_BYTES = 4096
 WORKER_REPORT_MAX_BYTES = 64 * 1024
@@ -78,6 +80,7 @@ class ConditionType(StrEnum):
     INVALID = "Invalid"
     CHECKPOINTS_LATE = "CheckpointsLate"  # the store does not take them; training goes on
     PROBLEM = "Problem"  # something is wrong that may still heal (a missing secret, an image that cannot be pulled)
+    SPEC_CHANGE_IGNORED = "SpecChangeIgnored"  # what the job was started with stays in force
 
 
 class WorkerState(StrEnum):
@@ -99,6 +102,7 @@ class Reason(StrEnum):
     WAITING_FOR_WORKERS = "WaitingForWorkers"
     RING_FORMED = "RingFormed"
     RING_GROWS = "RingGrows"
+    RING_SHRINKS = "RingShrinks"
     WORKER_LOST = "WorkerLost"
     WORKER_DISRUPTED = "WorkerDisrupted"
     TRAINER_KILLED = "TrainerKilled"
@@ -111,6 +115,7 @@ class Reason(StrEnum):
     CONTAINER_CONFIG = "ContainerConfigError"
     UNSCHEDULABLE = "Unschedulable"
     MAX_RESTARTS = "MaxRestartsExceeded"
+    MAX_DISRUPTIONS = "MaxDisruptionsExceeded"
     STARTUP_TIMEOUT = "StartupTimeout"
     DEADLINE = "DeadlineExceeded"
     INVALID_SPEC = "InvalidSpec"
@@ -124,3 +129,6 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     RESUMED = "Resumed"
     SAVED_AGAIN = "CheckpointsSavedAgain"
+    BACK_OFF = "BackOff"
+    JOB_ENDED = "JobEnded"
+    PINNED = "PinnedAtTheStart"

@@ -90,7 +90,14 @@ def crd() -> dict[str, Any]:
                     "name": c.VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.workers",
+                            "statusReplicasPath": ".status.workers.ready",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
                     "additionalPrinterColumns": [
                         {"name": name, "type": type_, "jsonPath": path} | ({"priority": priority} if priority else {})
                         for name, type_, path, priority in COLUMNS

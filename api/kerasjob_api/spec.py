@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
-from kerasjob_api.constants import SOURCE_MAX_BYTES
+from kerasjob_api.constants import CONTROLLER, SOURCE_MAX_BYTES
 from kerasjob_api.recipe import with_text_keys
 
 # A URI of a store: S3, or a directory (a mounted volume, or the local runner's).
@@ -162,10 +162,85 @@ class Checkpoint(Model):
     keep: Keep = Field(default=Keep(), description="Which checkpoints stay.")
 
 
+# What `status.lastFailure.reason` of a lost worker may be.
+FailureReason = Literal[
+    "BadData",
+    "BadProgram",
+    "ClusterFault",
+    "OutOfMemory",
+    "Preempted",
+    "Stalled",
+    "StorageError",
+    "TrainerKilled",
+    "UserError",
+    "WorkerDisrupted",
+    "WorkerLost",
+]
+
+
+class OnExitCodes(Model):
+    """Exit codes of the worker's container, or of the trainer in it; 128 + n for signal n."""
+
+    operator: Literal["In", "NotIn"] = Field(default="In", description="In: one of them. NotIn: another one.")
+    values: tuple[Annotated[int, Field(ge=1, le=255)], ...] = Field(
+        min_length=1, max_length=64, description="The codes."
+    )
+
+
+class FailureRule(Model):
+    """What to do about some failures. All that is given must match; the first rule that matches counts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "has(self.onExitCodes) || has(self.onReasons) || has(self.onWorkers) || has(self.onMessage)",
+                    "a rule needs at least one of onExitCodes, onReasons, onWorkers and onMessage",
+                )
+            ]
+        }
+    )
+
+    action: Literal["FailJob", "RestartJob", "Ignore"] = Field(
+        description="FailJob: the job fails at once. RestartJob: the worker is replaced, and it counts as a restart."
+        " Ignore: the worker is replaced, and it counts as a disruption."
+    )
+    on_exit_codes: OnExitCodes | None = Field(default=None, description="By exit code.")
+    on_reasons: tuple[FailureReason, ...] | None = Field(
+        default=None, min_length=1, max_length=16, description="By reason, as in `status.lastFailure.reason`."
+    )
+    on_workers: tuple[Annotated[int, Field(ge=0, le=1023)], ...] | None = Field(
+        default=None, min_length=1, max_length=1024, description="By the worker that was lost."
+    )
+    on_message: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="A pattern (RE2) that is found anywhere in the failure's message.",
+    )
+
+
 class FailurePolicy(Model):
-    """What a job does about failures. Disruptions (drain, preemption, node loss) never count against it."""
+    """What a job does about failures. Disruptions (drain, preemption, node loss) do not count as restarts."""
 
     max_restarts: int = Field(default=3, ge=0, le=1_000_000, description="How many times a lost worker is replaced.")
+    max_disruptions: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="How many losses in a row, with no training step in between, are borne, disruptions among them;"
+        " any number where not given.",
+    )
+    backoff_seconds: int = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="How long the job waits after the second loss in a row with no training step in between. It doubles"
+        " with each further one, up to 300 s or this, if it is more. The first one is never waited for.",
+    )
+    rules: tuple[FailureRule, ...] = Field(
+        default=(), max_length=32, description="What to do about some failures; the first one that matches counts."
+    )
 
 
 class Elastic(Model):
@@ -188,15 +263,42 @@ class Resources(Model):
     requests: dict[str, Quantity] = Field(default={}, max_length=64, description="Requests of the container.")
 
 
+# Never change. Of what may be any object of core/v1, CEL cannot tell: PINNED says what becomes of those.
 IMMUTABLE = [
-    "workers",
     "image",
     "program",
     "storage",
     "data",
     "checkpoint",
     "seed",
+    "managedBy",
 ]
+# Read once, at the start: `policies/pin.py` says so where they change later.
+PINNED = (
+    "image_pull_policy",
+    "resources",
+    "stall_timeout_seconds",
+    "termination_grace_period_seconds",
+    "env",
+    "env_from",
+    "volumes",
+    "volume_mounts",
+    "image_pull_secrets",
+    "service_account_name",
+    "node_selector",
+    "tolerations",
+    "pod_template",
+)
+CORE_OBJECTS = (
+    "resources",
+    "env",
+    "env_from",
+    "volumes",
+    "volume_mounts",
+    "image_pull_secrets",
+    "tolerations",
+    "pod_template",
+)
 
 
 def _never_changes() -> list[JsonDict]:
@@ -217,6 +319,11 @@ class KerasJobSpec(Model):
         json_schema_extra={
             "x-kubernetes-validations": [
                 *_never_changes(),
+                rule(
+                    "self.workers == oldSelf.workers || (has(self.elastic) && has(oldSelf.elastic))",
+                    "spec.workers can change only in a job that has spec.elastic; create a new job",
+                    fieldPath=".workers",
+                ),
                 rule(
                     "!has(self.elastic) || self.elastic.minWorkers <= self.workers",
                     "spec.elastic.minWorkers cannot be more than spec.workers",
@@ -245,6 +352,38 @@ class KerasJobSpec(Model):
     data: tuple[Data, ...] = Field(default=(), max_length=64, description="Data staged before the program starts.")
     checkpoint: Checkpoint | None = Field(default=None, description="Where and how often state is saved.")
     failure_policy: FailurePolicy = Field(default=FailurePolicy(), description="What the job does about failures.")
+    success_policy: Literal["Leader", "All"] = Field(
+        default="Leader",
+        description="Leader: the job has succeeded once the first worker's program has ended with 0. All: once all"
+        " workers' have.",
+    )
+    suspend: bool = Field(
+        default=False,
+        description="While true the job has no pods. Workers that train save and end; the job goes on from there.",
+    )
+    managed_by: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=63,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s/]+$",
+        description=f"Who looks after this job; the operator leaves it alone unless that is {CONTROLLER} or nobody.",
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=31_536_000,
+        description="How long the job may take, waiting for its workers included and suspended time not.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=31_536_000,
+        description="How long after its end the job is deleted, with its pods; never where not given. What it saved"
+        " stays.",
+    )
+    clean_pod_policy: Literal["Running", "All", "None"] = Field(
+        default="Running", description="Which pods are deleted when the job has ended."
+    )
     seed: int | None = Field(
         default=None,
         ge=0,
@@ -286,3 +425,8 @@ class KerasJobSpec(Model):
     pod_template: CoreObject | None = Field(
         default=None, description="Overlay on the generated pod: metadata and spec; lists merge by name."
     )
+
+    @property
+    def has_core_objects(self) -> bool:
+        """Whether anything was given whose schema only the API server knows."""
+        return bool(self.model_dump(include=set(CORE_OBJECTS), exclude_defaults=True))

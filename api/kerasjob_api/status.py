@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from kerasjob_api.constants import AGENT_PORT, TF_PORT_BASE
+
 
 class StatusModel(BaseModel):
     """camelCase outside; frozen. Unknown fields are ignored: a newer operator may have written them."""
@@ -30,6 +32,7 @@ class Resolved(StatusModel):
 
     image: str
     seed: int
+    digest: str = Field(default="", description="Of those fields of the spec that are read once, at the start.")
 
 
 class WorkerCounts(StatusModel):
@@ -39,6 +42,7 @@ class WorkerCounts(StatusModel):
     ready: int = 0
     succeeded: int = 0
     failed: int = 0
+    updated_at: str = ""
 
 
 class RingMember(StatusModel):
@@ -47,14 +51,16 @@ class RingMember(StatusModel):
     slot: int
     incarnation: int
     host: str
-    agent_port: int
-    port: int
+    agent_port: int | None = Field(default=None, description="The ring's, where not given.")
+    port: int | None = Field(default=None, description="TensorFlow's; the ring's, where not given.")
 
 
 class RingStatus(StatusModel):
     """The ring revision in force. Written before it is used."""
 
     revision: int
+    agent_port: int = Field(default=AGENT_PORT, description="Of members that name none.")
+    port: int = Field(default=TF_PORT_BASE, description="TensorFlow's, of members that name none.")
     members: tuple[RingMember, ...] = ()
     broken: bool = Field(default=False, description="A member was lost; its loss has been counted.")
     after_step: bool = Field(default=False, description="The ring before is whole; its trainers end after a step.")
@@ -111,6 +117,14 @@ class FailureStatus(StatusModel):
     time: str = ""
 
 
+class Losses(StatusModel):
+    """Losses of workers since the last training step that was made."""
+
+    in_a_row: int = 0
+    step: int = Field(default=0, description="How far training had come at the last one.")
+    retry_at: str | None = Field(default=None, description="Before this the job does not go on.")
+
+
 class Display(StatusModel):
     """Composed strings for printer columns, which can show one path only."""
 
@@ -132,18 +146,24 @@ class KerasJobStatus(StatusModel):
     completion_time: str | None = None
     resolved: Resolved | None = None
     workers: WorkerCounts = WorkerCounts()
+    selector: str = Field(default="", description="Of the job's pods, for `kubectl scale` and autoscalers.")
     restarts: int = 0
     disruptions: int = 0
+    losses: Losses = Losses()
+    active_since: str | None = Field(default=None, description="Since when the job is not suspended.")
+    active_seconds: int = Field(default=0, description="How long it was active before that.")
+    base_incarnation: int = Field(default=0, description="Of every slot at the least: all are replaced at once.")
     ring: RingStatus | None = None
     slots: tuple[SlotStatus, ...] = ()
     progress: ProgressStatus | None = None
     checkpoint: CheckpointStatus | None = None
     last_failure: FailureStatus | None = None
+    failures: tuple[FailureStatus, ...] = Field(default=(), description="The last few, the newest last.")
     display: Display = Display()
 
     def incarnation_of(self, slot: int) -> int:
         """How often the slot's pod was replaced."""
-        return next((entry.incarnation for entry in self.slots if entry.slot == slot), 0)
+        return max(self.base_incarnation, next((e.incarnation for e in self.slots if e.slot == slot), 0))
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of a type, where there is one."""

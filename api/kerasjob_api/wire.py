@@ -55,11 +55,15 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
+# Of a thousand reports a second the types are the same.
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
 def from_wire(cls: type[T], data: Any, path: str = "") -> T:
     """Reads a dataclass from parsed JSON. Unknown keys are ignored. Raises ValueError that names the field."""
     if not isinstance(data, dict):
         raise ValueError(f"{path or cls.__name__}: expected an object, got {data!r:.80}")
-    hints = get_type_hints(cls)
+    hints = _HINTS.get(cls) or _HINTS.setdefault(cls, get_type_hints(cls))
     known: dict[str, Any] = {}
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
         key = _camel(f.name)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from kerasjob_api.status import KerasJobStatus
 from kerasjob_core.observed import Job, JobRef, Observed
-from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteWorker, EnsureBase, Event, PushRing
+from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event, PushRing
 
 
 class ClusterError(Exception):
@@ -70,6 +70,9 @@ class Cluster(Protocol):
 
     async def delete_worker(self, job: Job, action: DeleteWorker) -> None:
         """Deletes a pod. That it is gone already is no error."""
+
+    async def delete_job(self, job: Job, action: DeleteJob) -> None:
+        """Deletes the KerasJob, and what belongs to it in the background. That it is gone already is no error."""
 
     async def confirm_absent(self, job: Job, action: ConfirmAbsent) -> None:
         """Reads the pod directly; if it is there the store has it afterwards, else the absence is confirmed."""

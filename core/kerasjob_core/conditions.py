@@ -51,6 +51,8 @@ def phase_of(status: KerasJobStatus) -> Phase:
         return Phase.FAILED
     if is_true(status, ConditionType.INVALID):
         return Phase.INVALID
+    if is_true(status, ConditionType.SUSPENDED):
+        return Phase.SUSPENDED
     if is_true(status, ConditionType.READY):
         return Phase.RUNNING
     if status.ring is None:

@@ -11,8 +11,12 @@ from kerasjob_core.observed import Observed
 from kerasjob_core.plan import Plan
 from kerasjob_core.policies import (
     cleanup,
+    counts,
+    deadlines,
+    elastic,
     failure,
     invalid,
+    managed_by,
     pin,
     progress,
     recovery,
@@ -20,6 +24,7 @@ from kerasjob_core.policies import (
     saving,
     startup,
     success,
+    suspend,
     workers,
 )
 from kerasjob_core.settings import Settings
@@ -29,7 +34,7 @@ DEFAULT_SETTINGS = Settings()
 
 def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS) -> Plan:
     """The plan of this pass. `now`: seconds since the epoch. No I/O, no clock, no randomness."""
-    if observed.job.deleting:
+    if observed.job.deleting or managed_by.somebody_else(observed):
         return Plan()
     if is_finished(observed.job.status):
         return cleanup.after_end(observed, now)
@@ -38,20 +43,25 @@ def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS
 
     draft = Draft(observed, now, settings)
     invalid.clear(draft)
-    pin.at_first_sight(draft)
     progress.report(draft)
     saving.report_late(draft)
     if success.reached(draft) or failure.is_final(draft):
         return draft.finish()
-    recovery.count_losses(draft)
-    if failure.restarts_exhausted(draft):
+    if suspend.is_held(draft):
+        return draft.finish()
+    pin.at_the_start(draft)
+    if deadlines.is_exceeded(draft):
+        return draft.finish()
+    if recovery.count_losses(draft) or failure.is_exhausted(draft):
         return draft.finish()
     startup.report_problems(draft)
     if startup.took_too_long(draft):
         return draft.finish()
+    elastic.retire(draft)
     ring.form(draft)
     workers.create_missing(draft)
     cleanup.delete_replaced(draft)
     ring.push(draft)
     ring.report(draft)
+    counts.report(draft)
     return draft.finish()

@@ -113,16 +113,11 @@ class Observed:
     seed: int = 0
     image: str = ""
 
-    def current(self, slot: int) -> Worker | None:
-        """The pod of the slot's incarnation in force."""
-        return self._current.get(slot)
+    def worker(self, slot: int, incarnation: int) -> Worker | None:
+        """The pod of a slot's incarnation."""
+        return self._by_name.get((slot, incarnation))
 
     @cached_property
-    def _current(self) -> dict[int, Worker]:
-        """By slot; made once, since policies ask for every slot of a job with a thousand."""
-        replaced = {entry.slot: entry.incarnation for entry in self.job.status.slots}
-        found: dict[int, Worker] = {}
-        for worker in self.workers:
-            if worker.incarnation == replaced.get(worker.slot, 0):
-                found.setdefault(worker.slot, worker)
-        return found
+    def _by_name(self) -> dict[tuple[int, int], Worker]:
+        """Made once, since policies ask for every slot of a job with a thousand."""
+        return {(worker.slot, worker.incarnation): worker for worker in self.workers}

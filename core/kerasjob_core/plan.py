@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kerasjob_api.status import KerasJobStatus
@@ -35,6 +36,11 @@ class DeleteWorker:
 
 
 @dataclass(frozen=True)
+class DeleteJob:
+    """Delete the KerasJob itself, once its time after the end is over."""
+
+
+@dataclass(frozen=True)
 class ConfirmAbsent:
     """Read once, directly, whether a pod is really gone before its loss is believed."""
 
@@ -50,7 +56,18 @@ class PushRing:
     ring: Ring
 
 
-Action = EnsureBase | CreateWorker | DeleteWorker | ConfirmAbsent | PushRing
+Action = EnsureBase | CreateWorker | DeleteWorker | DeleteJob | ConfirmAbsent | PushRing
+
+
+# What one pass does at the most: other jobs wait for it.
+ACTIONS_MAX = 64
+
+
+def in_turn(actions: Iterable[Action], requeue_after: float | None) -> tuple[tuple[Action, ...], float | None]:
+    """The actions of one pass, deletions first, which free what others wait for; and when to look again, which is at
+    once where there were too many."""
+    ordered = sorted(actions, key=lambda action: not isinstance(action, DeleteWorker))
+    return tuple(ordered[:ACTIONS_MAX]), 0.0 if len(ordered) > ACTIONS_MAX else requeue_after
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kerasjob_core.cluster import Cluster
+from kerasjob_core.cluster import Cluster, Unavailable
 from kerasjob_core.decide import decide
 from kerasjob_core.observed import Job
-from kerasjob_core.plan import Action, ConfirmAbsent, CreateWorker, DeleteWorker, EnsureBase, Plan, PushRing
+from kerasjob_core.plan import Action, ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Plan, PushRing
 from kerasjob_core.settings import Settings
 
 
@@ -23,13 +23,21 @@ async def reconcile(cluster: Cluster, namespace: str, name: str, now: float, set
 
 
 async def apply(cluster: Cluster, job: Job, plan: Plan) -> None:
-    """Carries a plan out: the status first, events only once it is written, then actions in order."""
+    """Carries a plan out: the status first, events only once it is written, then actions in order, deletions first."""
     if plan.status is not None:
         await cluster.write_status(job, plan.status)
         for event in plan.events:
             await cluster.emit(job.ref, event)
+    unreachable: Unavailable | None = None
     for action in plan.actions:
-        await _carry_out(cluster, job, action)
+        try:
+            await _carry_out(cluster, job, action)
+        except Unavailable as error:
+            if not isinstance(action, PushRing):
+                raise
+            unreachable = error  # an agent that does not answer keeps the ring from nobody else
+    if unreachable is not None:
+        raise unreachable
 
 
 async def _carry_out(cluster: Cluster, job: Job, action: Action) -> None:
@@ -40,6 +48,8 @@ async def _carry_out(cluster: Cluster, job: Job, action: Action) -> None:
             await cluster.create_worker(job, action)
         case DeleteWorker():
             await cluster.delete_worker(job, action)
+        case DeleteJob():
+            await cluster.delete_job(job, action)
         case ConfirmAbsent():
             await cluster.confirm_absent(job, action)
         case PushRing():

@@ -14,6 +14,7 @@ from kerasjob_api.faults import readable
 from kerasjob_api.recipe import recipe_faults
 from kerasjob_api.spec import ABSOLUTE_PATH, NAME, STORE_URI, KerasJobSpec
 from kerasjob_core.pod_template import template_faults
+from kerasjob_core.policies.rules import pattern
 
 # What a pattern means, for people.
 EXPECTED = {
@@ -44,6 +45,11 @@ def _beyond_schema(data: Any) -> list[str]:
         faults.append(f"spec.elastic.minWorkers: at most spec.workers, which is {workers}, got {least}")
     if isinstance(program, dict):
         faults += _program_faults(program)
+    policy = data.get("failurePolicy")
+    rules = policy.get("rules") if isinstance(policy, dict) else None
+    for index, entry in enumerate(rules if isinstance(rules, list) else []):
+        if isinstance(entry, dict):
+            faults += _rule_faults(entry, f"spec.failurePolicy.rules[{index}]", workers)
     if isinstance(template, dict):
         faults += template_faults(template)
     for index, entry in enumerate(data["env"] if isinstance(data.get("env"), list) else []):
@@ -65,6 +71,22 @@ def _program_faults(program: dict[str, Any]) -> list[str]:
         faults += readable(recipe_faults(program["recipe"]))
         if program.get("args"):
             faults.append("spec.program.args: a recipe takes no arguments")
+    return faults
+
+
+def _rule_faults(entry: dict[str, Any], path: str, workers: Any) -> list[str]:
+    faults = []
+    if not any(entry.get(name) for name in ("onExitCodes", "onReasons", "onWorkers", "onMessage")):
+        faults.append(f"{path}: at least one of onExitCodes, onReasons, onWorkers and onMessage must be given")
+    if isinstance(text := entry.get("onMessage"), str):
+        try:
+            pattern(text)
+        except ValueError as error:
+            faults.append(f"{path}.onMessage: not a pattern of RE2: {error}, got {text!r:.80}")
+    slots = entry.get("onWorkers")
+    for slot in slots if isinstance(slots, list) else []:
+        if isinstance(slot, int) and isinstance(workers, int) and slot >= workers:
+            faults.append(f"{path}.onWorkers: workers are 0 to {workers - 1}, got {slot}")
     return faults
 
 

@@ -86,7 +86,7 @@ def up(options: argparse.Namespace) -> int:
         leftovers.clear_state()
         leftovers.clear_logs()
     small = options.control_plane_only
-    wanted = tools.CONTROL_PLANE_ONLY if small else {tool.name for tool in tools.TOOLS}
+    wanted = tools.CONTROL_PLANE_ONLY if small else {tool.name for tool in tools.TOOLS if not tool.on_demand}
     tools.require(wanted)
     machine.install_packages(machine.CONTROL_PLANE_PACKAGES if small else None)
     machine.set_kernel()

@@ -44,6 +44,7 @@ class Tool:
     tags: str = ""
     version_command: tuple[str, ...] = ()
     version_pattern: str = ""  # group 1 is the version
+    on_demand: bool = False  # the cluster does without; made only where it is named
 
 
 def _kubernetes(name: str, *version_command: str) -> Tool:
@@ -77,6 +78,7 @@ TOOLS = (
         tags="remove_all_sd,enable_kubernetes_sd",
     ),
     Tool("pause", "pause"),
+    Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", on_demand=True),
 )
 CONTROL_PLANE_ONLY = {"etcd", "kube-apiserver", "kubectl", "kube-controller-manager"}
 
@@ -153,10 +155,10 @@ def require(names: set[str]) -> None:
 
 
 def ensure(names: set[str] | None = None) -> None:
-    """Links the named tools (all) into .cluster/bin, after building those that are not to be had."""
+    """Links the named tools (all of the cluster) into .cluster/bin, after building those that are not to be had."""
     if unknown := (names or set()) - {tool.name for tool in TOOLS}:
         raise ClusterError(f"no tool {', '.join(sorted(unknown))}; there are {', '.join(t.name for t in TOOLS)}", 2)
-    wanted = [tool for tool in TOOLS if names is None or tool.name in names]
+    wanted = [tool for tool in TOOLS if (not tool.on_demand if names is None else tool.name in names)]
     found = {tool: find(tool) for tool in wanted}
     missing = [tool.name for tool, binary in found.items() if binary is None]
     if missing:

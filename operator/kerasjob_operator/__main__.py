@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
 
 import kopf
@@ -14,8 +15,10 @@ from kerasjob_operator import handlers, health, key
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi
 from kerasjob_operator.kubernetes_cluster import KubernetesCluster
+from kerasjob_operator.lease import Lease
 from kerasjob_operator.loop import Loop
 from kerasjob_operator.metrics import REGISTRY, JobCollector
+from kerasjob_operator.pod_watch import PodWatch
 from kerasjob_operator.poller import Poller
 from kerasjob_operator.queue import WorkQueue
 from kerasjob_operator.settings import OperatorSettings, from_environment
@@ -27,19 +30,24 @@ log = logging.getLogger("kerasjob_operator")
 async def run(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT."""
     log.info("watching %s; workers run %s", ", ".join(settings.watched) or "all namespaces", settings.default_image)
-    api = await KubernetesApi.connect()
+    api, lease_api = await KubernetesApi.connect(), await KubernetesApi.connect()
     agents = Agents(await key.load(api, settings.namespace))
     queue = WorkQueue()
     store = Store(settings.default_image, on_change=queue.add)
     REGISTRY.register(JobCollector(store.jobs))
+    lease = Lease(lease_api, settings.namespace, settings.identity or socket.gethostname(), store.look_again)
+    api.may_write = lease.is_held
+    pod_watches = [PodWatch(api, store, ns, settings.resync_seconds) for ns in settings.watched or (None,)]
+    poller = Poller(store, agents, settings, is_leading=lease.is_held)
     cluster = KubernetesCluster(api, store, agents, settings)
-    loop = Loop(api, cluster, store, queue, settings)
-    poller = Poller(store, agents, settings)
+    loop = Loop(api, cluster, store, queue, lease, pod_watches, settings, lambda: poller.live_jobs)
     tasks = [asyncio.create_task(loop.work(), name=f"worker {n}") for n in range(settings.queue_workers)]
+    tasks += [asyncio.create_task(watch.run(), name="pod watch") for watch in pod_watches]
     tasks.append(asyncio.create_task(loop.resync(), name="resync"))
     tasks.append(asyncio.create_task(poller.run(), name="poller"))
+    tasks.append(asyncio.create_task(lease.run(), name="lease"))
     ready = asyncio.Event()
-    server = await health.serve(tasks, queue, loop, ready, settings)
+    server = await health.serve(tasks, queue, loop, lease, ready, settings)
     try:
         # kopf looks once for the resources that it watches: the CRD must be there by then.
         await loop.listed()
@@ -57,9 +65,10 @@ async def run(settings: OperatorSettings) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await lease.release()
         await server.cleanup()
         await agents.close()
-        await api.close()
+        await asyncio.gather(api.close(), lease_api.close())
 
 
 def main() -> None:

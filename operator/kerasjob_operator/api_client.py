@@ -1,27 +1,36 @@
-"""Requests to the API server as plain JSON, on the official client's connection, credentials and TLS.
+"""Requests to the API server as plain JSON, with the official client's address, credentials and TLS.
 
-Used by the body and by resync. Answers are dicts: typed models of a thousand pods cost more than all else together.
+Used by the body, the listings and the watch of pods. Answers are dicts: typed models of a thousand pods cost more than
+all else together, and so does the official client's way to a request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.client.rest import RESTClientObject
 
 from kerasjob_operator.metrics import API_REQUEST_SECONDS, API_REQUESTS
 
-TIMEOUT_SECONDS = 30
+CONNECTIONS = 100
+TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+WATCH_SECONDS = 290
 JSON_PATCH = "application/json-patch+json"
+# Where a server says that it is busy, and not for how long; and the longest that it is believed.
+BUSY_SECONDS, BUSY_MAX_SECONDS = 1.0, 30.0
 
 
 @dataclass
 class ApiError(Exception):
-    """The API server's `Status` with a code of 400 or more; code 0: it could not be reached."""
+    """The API server's `Status` with a code of 400 or more; code 0: it could not be reached, or must not be written to
+    by this process."""
 
     code: int
     reason: str
@@ -50,44 +59,61 @@ class Resource:
 
 
 class KubernetesApi:
-    """One connection pool to one API server."""
+    """One connection pool to one API server. `may_write`: asked before each write; one that may not is an ApiError."""
 
-    def __init__(self, api_client: client.ApiClient) -> None:
-        self._client = api_client
+    def __init__(self, configuration: client.Configuration) -> None:
+        self._configuration = configuration
+        tls = RESTClientObject(configuration).ssl_context
+        self._session = aiohttp.ClientSession(
+            configuration.host.rstrip("/"),
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls),
+            read_bufsize=2**21,  # of a watch: one event is one line
+            trust_env=True,
+        )
+        self._busy_until = 0.0
+        self.may_write: Callable[[], bool] = lambda: True
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> KubernetesApi:
         """From the pod's service account, or from a kubeconfig: the given one, or that of KUBECONFIG."""
         configuration = client.Configuration()
-        configuration.connection_pool_maxsize = 100
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
             await config.load_kube_config(kubeconfig, client_configuration=configuration)
-        return cls(client.ApiClient(configuration))
+        return cls(configuration)
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._client.close()
+        await self._session.close()
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any]:
         """Reads one object."""
-        return await self._request("GET", resource, namespace, name, verb="get")
+        return await self._request("get", "GET", resource, namespace, name)
 
     async def create(
-        self, resource: Resource, namespace: str, body: dict[str, Any], strict: bool = False
+        self, resource: Resource, namespace: str, body: dict[str, Any], *, strict: bool = False, dry_run: bool = False
     ) -> dict[str, Any]:
-        """Creates an object. strict: unknown fields are an error instead of being dropped."""
-        query = [("fieldValidation", "Strict")] if strict else []
-        return await self._request("POST", resource, namespace, body=body, query=query, verb="create")
+        """Creates an object. strict: unknown fields are an error instead of being dropped. dry_run: only as if."""
+        query = {"fieldValidation": "Strict"} if strict else {}
+        if dry_run:
+            query["dryRun"] = "All"
+        return await self._request("create", "POST", resource, namespace, body=body, query=query)
 
-    async def patch_status(
-        self, resource: Resource, namespace: str, name: str, patch: list[dict[str, Any]]
+    async def replace(self, resource: Resource, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Replaces an object; its resourceVersion is a precondition."""
+        return await self._request("update", "PUT", resource, namespace, name, body=body)
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: list[dict[str, Any]],
+        subresource: str | None = None,
     ) -> dict[str, Any]:
-        """JSON-patches the status subresource."""
-        return await self._request(
-            "PATCH", resource, namespace, name, "status", body=patch, content_type=JSON_PATCH, verb="patch"
-        )
+        """JSON-patches an object, or a subresource of it."""
+        return await self._request("patch", "PATCH", resource, namespace, name, subresource, body=patch)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, uid: str, *, force: bool = False
@@ -97,7 +123,7 @@ class KubernetesApi:
         body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         if force:
             body["gracePeriodSeconds"] = 0
-        return await self._request("DELETE", resource, namespace, name, body=body, verb="delete")
+        return await self._request("delete", "DELETE", resource, namespace, name, body=body)
 
     async def list_all(
         self, resource: Resource, namespace: str | None, selector: str | None = None, limit: int = 500
@@ -106,60 +132,109 @@ class KubernetesApi:
         items: list[dict[str, Any]] = []
         token = ""
         while True:
-            query = [("limit", str(limit))]
-            query += [("labelSelector", selector)] if selector else []
-            query += [("continue", token)] if token else []
-            page = await self._request("GET", resource, namespace, query=query, verb="list")
+            query = {"limit": str(limit)}
+            if selector:
+                query["labelSelector"] = selector
+            if token:
+                query["continue"] = token
+            page = await self._request("list", "GET", resource, namespace, query=query)
             items += page["items"]
             token = page["metadata"].get("continue", "")
             if not token:
                 return items, int(page["metadata"]["resourceVersion"])
 
+    async def watch(
+        self, resource: Resource, namespace: str | None, version: str, selector: str | None = None
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Events (type, object) after a version, until the server ends the watch, as it does after some minutes.
+
+        Raises ApiError; with code 410 the version is too old: list again.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        if selector:
+            query["labelSelector"] = selector
+        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + 60, connect=10)
+        try:
+            async with self._session.get(
+                resource.path(namespace), params=query, headers=await self._headers(), timeout=timeout
+            ) as response:
+                API_REQUESTS.labels("watch", resource.plural, str(response.status)).inc()
+                if response.status >= 400:
+                    raise self._error(response, await response.read())
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise ApiError(int(status.get("code", 0)), status.get("reason", ""), status.get("message", ""))
+                    yield event["type"], event["object"]
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise ApiError(0, "Unreachable", str(error) or type(error).__name__) from error
+
     async def _request(
         self,
+        verb: str,
         method: str,
         resource: Resource,
         namespace: str | None,
         name: str | None = None,
         subresource: str | None = None,
         *,
-        verb: str,
         body: Any = None,
-        query: list[tuple[str, str]] | None = None,
-        content_type: str = "application/json",
+        query: dict[str, str] | None = None,
     ) -> dict[str, Any]:
+        await self._until_not_busy()
+        if method != "GET" and not self.may_write():
+            raise ApiError(0, "NotLeading", "another operator leads: this one must not write")
         started = time.monotonic()
         code = 0
+        headers = await self._headers()
+        if body is not None:
+            headers["Content-Type"] = JSON_PATCH if method == "PATCH" else "application/json"
         try:
-            parameters = await self._client.param_serialize(
+            async with self._session.request(
                 method,
                 resource.path(namespace, name, subresource),
-                query_params=query or [],
-                header_params={"Content-Type": content_type, "Accept": "application/json"},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            response = await self._client.call_api(
-                *parameters, _request_timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-            )
-            code = response.status
-            data = await response.read()
-            retry_after = response.headers.get("Retry-After")
+                params=query,
+                data=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=TIMEOUT,
+            ) as response:
+                code = response.status
+                data = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ApiError(0, "Unreachable", str(error) or type(error).__name__) from error
         finally:
             what = resource.plural if subresource is None else f"{resource.plural}/{subresource}"
             API_REQUESTS.labels(verb, what, str(code)).inc()
             API_REQUEST_SECONDS.labels(verb, what).observe(time.monotonic() - started)
-        answer = _parse(data)
         if code >= 400:
-            raise ApiError(
-                code,
-                str(answer.get("reason", "")),
-                str(answer.get("message", "")),
-                float(retry_after) if retry_after and retry_after.isdigit() else None,
-            )
-        return answer
+            raise self._error(response, data)
+        return _parse(data)
+
+    async def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json"}
+        token = (await self._configuration.auth_settings()).get("BearerToken")
+        if token is not None:
+            headers["Authorization"] = str(token["value"])
+        return headers
+
+    def _error(self, response: aiohttp.ClientResponse, data: bytes) -> ApiError:
+        answer, given = _parse(data), response.headers.get("Retry-After", "")
+        wait = float(given) if given.isdigit() else None
+        if response.status == 429:
+            seconds = min(BUSY_SECONDS if wait is None else wait, BUSY_MAX_SECONDS)
+            self._busy_until = max(self._busy_until, time.monotonic() + seconds)
+        return ApiError(response.status, str(answer.get("reason", "")), str(answer.get("message", "")), wait)
+
+    async def _until_not_busy(self) -> None:
+        """A server that says that it has too much to do says it to all of us."""
+        if (left := self._busy_until - time.monotonic()) > 0:
+            await asyncio.sleep(left)
 
 
 def _parse(data: bytes) -> dict[str, Any]:

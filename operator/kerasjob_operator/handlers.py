@@ -1,4 +1,4 @@
-"""What kopf calls: events go into the store, nothing else.
+"""What kopf calls: events of jobs go into the store, nothing else. Pods have a watch of their own.
 
 Low-level handlers only: they write nothing to the objects.
 """
@@ -11,10 +11,7 @@ from typing import Any
 import kopf
 
 from kerasjob_api import constants as c
-from kerasjob_api.constants import Label
-from kerasjob_operator.store import Store, pod_key
-
-OURS = f"{Label.MANAGED_BY}={Label.MANAGED_BY_VALUE}"
+from kerasjob_operator.store import Store
 
 
 class _KeepNothing(kopf.ProgressStorage, kopf.DiffBaseStorage):
@@ -46,8 +43,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
-    # On the server's side: a cluster has many more pods than ours.
-    settings.watching.label_selectors["v1", "pods"] = OURS
     settings.networking.request_timeout = 30
     settings.networking.enforce_retry_after = True
     settings.persistence.progress_storage = settings.persistence.diffbase_storage = _KeepNothing()
@@ -69,13 +64,5 @@ def register(store: Store) -> kopf.OperatorRegistry:
             store.drop_job((body["metadata"]["namespace"], body["metadata"]["name"]), body["metadata"]["uid"])
         else:
             store.put_job(dict(body))
-
-    @kopf.on.event("v1", "pods", labels={Label.MANAGED_BY: Label.MANAGED_BY_VALUE}, registry=registry)
-    async def pod(type: str | None, body: kopf.Body, **_: Any) -> None:
-        key = pod_key(dict(body))
-        if type == "DELETED" and key is not None:
-            store.drop_pod(key, body["metadata"]["name"], body["metadata"]["uid"])
-        else:
-            store.put_pod(dict(body))
 
     return registry

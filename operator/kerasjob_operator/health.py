@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from kerasjob_operator.lease import Lease
 from kerasjob_operator.loop import Loop
 from kerasjob_operator.metrics import REGISTRY
 from kerasjob_operator.queue import WorkQueue
@@ -18,11 +19,11 @@ OVERDUE_MAX_SECONDS = 120.0
 
 
 def problems(
-    tasks: Sequence[asyncio.Task[None]], queue: WorkQueue, loop: Loop, settings: OperatorSettings
+    tasks: Sequence[asyncio.Task[None]], queue: WorkQueue, loop: Loop, lease: Lease, settings: OperatorSettings
 ) -> list[str]:
     """Why this process should be replaced; empty where it is well."""
     found = [f"task {task.get_name()} has ended" for task in tasks if task.done()]
-    if (overdue := queue.oldest_overdue_seconds()) > OVERDUE_MAX_SECONDS:
+    if lease.is_held() and (overdue := queue.oldest_overdue_seconds()) > OVERDUE_MAX_SECONDS:
         found.append(f"a job has waited {overdue:.0f} s for a pass")
     if (age := time.monotonic() - loop.last_resync) > 3 * settings.resync_seconds + 60:
         found.append(f"nothing was listed for {age:.0f} s")
@@ -33,13 +34,14 @@ async def serve(
     tasks: Sequence[asyncio.Task[None]],
     queue: WorkQueue,
     loop: Loop,
+    lease: Lease,
     ready: asyncio.Event,
     settings: OperatorSettings,
 ) -> web.AppRunner:
     """Starts the server."""
 
     async def healthz(_request: web.Request) -> web.Response:
-        found = problems(tasks, queue, loop, settings)
+        found = problems(tasks, queue, loop, lease, settings)
         return web.Response(text="; ".join(found) or "ok", status=503 if found else 200)
 
     async def readyz(_request: web.Request) -> web.Response:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from kerasjob_api import constants as c
@@ -17,22 +16,22 @@ from kerasjob_api.constants import Label, Reason
 from kerasjob_api.status import KerasJobStatus
 from kerasjob_core.cluster import Conflict, NameTaken, NotFound, QuotaExceeded, Refused, Unavailable
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting
-from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteWorker, EnsureBase, Event, PushRing
+from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event, PushRing
 from kerasjob_operator import render
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
+from kerasjob_operator.events import Events
 from kerasjob_operator.metrics import DISRUPTIONS, RESTARTS
+from kerasjob_operator.pod_watch import PODS
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store
 
 log = logging.getLogger(__name__)
 
 JOBS = Resource(f"apis/{c.GROUP}/{c.VERSION}", c.PLURAL)
-PODS = Resource("api/v1", "pods")
 SERVICES = Resource("api/v1", "services")
 SECRETS = Resource("api/v1", "secrets")
 CONFIG_MAPS = Resource("api/v1", "configmaps")
-EVENTS = Resource("api/v1", "events")
 NETWORK_POLICIES = Resource("apis/networking.k8s.io/v1", "networkpolicies")
 
 # A job that is deleted and applied again meets its old children for a moment. Only longer than this is it worth a word.
@@ -48,6 +47,7 @@ class KubernetesCluster:
         self._store = store
         self._agents = agents
         self._settings = settings
+        self._events = Events(api)
         self._templates: dict[str, dict[str, Any]] = {}  # the pinned pod by job uid
 
     def observe(self, namespace: str, name: str) -> Observed | None:
@@ -63,7 +63,7 @@ class KubernetesCluster:
             {"op": "add", "path": "/status", "value": status.model_dump(mode="json", by_alias=True, exclude_none=True)},
         ]
         try:
-            body = await self._api.patch_status(JOBS, job.ref.namespace, job.ref.name, patch)
+            body = await self._api.patch(JOBS, job.ref.namespace, job.ref.name, patch, "status")
         except ApiError as error:
             if (error.code == 404 and f'"{job.ref.name}" not found' in error.message) or (
                 error.code == 422 and "is invalid" not in error.message  # what a failed test says names no field
@@ -77,29 +77,9 @@ class KubernetesCluster:
         _count(job.status, status)
 
     async def emit(self, job: JobRef, event: Event) -> None:
-        """Shows an event. A lost event is not worth a retry."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{job.name}.{time.time_ns():x}", "namespace": job.namespace},
-            "involvedObject": {
-                "apiVersion": c.API_VERSION,
-                "kind": c.KIND,
-                "namespace": job.namespace,
-                "name": job.name,
-                "uid": job.uid,
-            },
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message[:1024],
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-            "source": {"component": "kerasjob-operator"},
-        }
+        """Shows an event; one that is there already is counted on. A lost event is not worth a retry."""
         try:
-            await self._api.create(EVENTS, job.namespace, body)
+            await self._events.show(job, event)
         except ApiError as error:
             log.warning("event %s of job %s/%s was not sent: %s", event.reason, job.namespace, job.name, error)
 
@@ -107,9 +87,12 @@ class KubernetesCluster:
         """Makes the plan, the token, the service and the network policy."""
         assert job.spec is not None
         ref, settings = job.ref, self._settings
+        plan = render.plan(ref, job.spec, action.image, action.seed)
+        if job.spec.has_core_objects:
+            await self._try_out(job, plan)
         wanted = [
             # The plan first: what it says stands, and whose it is tells whose the unreadable Secret is.
-            (CONFIG_MAPS, render.plan(ref, job.spec, action.image, action.seed)),
+            (CONFIG_MAPS, plan),
             (SECRETS, render.token_secret(ref, self._agents.token(ref.uid))),
             (SERVICES, render.service(ref)),
             (NETWORK_POLICIES, render.network_policy(ref, settings.namespace, settings.monitoring_namespace)),
@@ -127,6 +110,15 @@ class KubernetesCluster:
                 self._keep_template(ref.uid, made)
         self._store.set_base_present((ref.namespace, ref.name))
         self._store.set_rejection((ref.namespace, ref.name), None)
+
+    async def _try_out(self, job: Job, plan: dict[str, Any]) -> None:
+        """Has the server check the pod before it is pinned: a fault in what the user gave can still be mended then."""
+        body = render.pod(job.ref, json.loads(plan["data"][render.POD_FILE]), 0, job.status.incarnation_of(0))
+        try:
+            await self._api.create(PODS, job.ref.namespace, body, strict=True, dry_run=True)
+        except ApiError as error:
+            if error.code != 409:
+                self._refused(job, error)
 
     async def create_worker(self, job: Job, action: CreateWorker) -> None:
         """Makes a pod from the pinned plan."""
@@ -157,6 +149,19 @@ class KubernetesCluster:
         else:
             if answer.get("kind") == "Pod":
                 self._store.put_pod(answer)
+
+    async def delete_job(self, job: Job, action: DeleteJob) -> None:
+        """Deletes the job if it is still this one; the garbage collector takes what belongs to it."""
+        try:
+            answer = await self._api.delete(JOBS, job.ref.namespace, job.ref.name, job.ref.uid)
+        except ApiError as error:
+            if error.code not in (404, 409):
+                _raise(error, job)
+            answer = {}
+        if answer.get("kind") == c.KIND:  # somebody's finalizer holds it
+            self._store.put_job(answer)
+        else:
+            self._store.drop_job((job.ref.namespace, job.ref.name), job.ref.uid)
 
     async def confirm_absent(self, job: Job, action: ConfirmAbsent) -> None:
         """Reads the pod once, past every cache."""

@@ -46,6 +46,7 @@ AGENT_REQUESTS = Counter(
 )
 RESTARTS = Counter("kerasjob_restarts_total", "Counted restarts of workers", ["reason"], registry=REGISTRY)
 DISRUPTIONS = Counter("kerasjob_disruptions_total", "Counted disruptions of workers", ["reason"], registry=REGISTRY)
+IS_LEADER = Gauge("kerasjob_operator_leader", "1 for the operator that acts, 0 for one that waits", registry=REGISTRY)
 LAST_RESYNC = Gauge("kerasjob_last_resync_timestamp_seconds", "When everything was last listed", registry=REGISTRY)
 
 

@@ -14,7 +14,6 @@ from kerasjob_api.constants import ConditionType, WorkerState
 from kerasjob_core.cluster import Unavailable
 from kerasjob_core.conditions import is_finished, is_true
 from kerasjob_core.observed import Job, PodPhase, Worker
-from kerasjob_core.policies.ring import rank_of
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Key, Store
@@ -23,29 +22,37 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 128
 # A leader whose trainer has lost its peers must be noticed soon. With many jobs, this many leaders are asked a second.
-LEADERS_PER_SECOND = 200
-LEADER_INTERVAL_MAX_SECONDS = 10.0
+LEADERS_PER_SECOND = 100
+LEADER_INTERVAL_MAX_SECONDS = 20.0
 
 
 class Poller:
     """Keeps reports fresh in the store. A report that changed makes its job due."""
 
     def __init__(
-        self, store: Store, agents: Agents, settings: OperatorSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        agents: Agents,
+        settings: OperatorSettings,
+        clock: Callable[[], float] = time.monotonic,
+        is_leading: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._agents = agents
         self._often = settings.poll_interval_seconds
         self._clock = clock
+        self._is_leading = is_leading
         self._next: dict[Key, float] = {}
+        self.live_jobs = 0
         self._asked: dict[str, asyncio.Task[None]] = {}  # by pod uid, while they last
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever, while this operator leads."""
         try:
             while True:
-                self.round()
+                if self._is_leading():
+                    self.round()
                 await asyncio.sleep(self._often)
         finally:
             for task in self._asked.values():
@@ -55,6 +62,7 @@ class Poller:
         """Begins to ask the workers of all jobs that are due; the tasks that do."""
         now = self._clock()
         jobs = [job for job in self._store.jobs() if job.spec is not None and not is_finished(job.status)]
+        self.live_jobs = len(jobs)
         live = {(job.ref.namespace, job.ref.name) for job in jobs}
         self._next = {key: due for key, due in self._next.items() if key in live}
         # A little less than a whole number of rounds, so that none is missed by a hair.
@@ -74,7 +82,10 @@ class Poller:
         workers = [w for w in workers if w.phase is PodPhase.RUNNING and w.endpoint is not None]
         if not is_true(job.status, ConditionType.READY):
             return workers, self._often
-        leader = next((w for w in workers if rank_of(job.status, w) == 0), None)
+        first = job.status.ring.members[0] if job.status.ring is not None else None
+        leader = next(
+            (w for w in workers if first and (w.slot, w.incarnation) == (first.slot, first.incarnation)), None
+        )
         if leader is None or leader.report is None or leader.report.state != WorkerState.TRAINING:
             return workers, self._often  # the others show who is to blame
         if any(worker.silent_since is not None for worker in workers):

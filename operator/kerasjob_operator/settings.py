@@ -13,7 +13,8 @@ class OperatorSettings:
     """Each field is the environment variable KERASJOB_<FIELD>.
 
     namespaces: comma-separated; empty means all, and needs the ClusterRole.
-    namespace: the operator's own, where its key is kept.
+    namespace: the operator's own, where its key and its Lease are kept.
+    identity: its name among several, of which one acts; the host's name where not given.
     default_image: of worker pods whose job names none.
     progress_interval_seconds: how often a job's progress may be written (one request per running job).
     poll_interval_seconds: how often the agents of a job that does not train yet are asked.
@@ -24,6 +25,7 @@ class OperatorSettings:
 
     namespaces: str = ""
     namespace: str = "kerasjob-system"
+    identity: str = ""
     default_image: str = "kerasjob/trainer:0.1.0"
     progress_interval_seconds: float = 15.0
     poll_interval_seconds: float = 1.0

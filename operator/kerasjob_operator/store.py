@@ -195,26 +195,43 @@ class Store:
         entry.confirmed_absent.add(pod)
         self.on_change(key)
 
-    def replace_all(self, jobs: Listing, pod_bodies: Listing) -> None:
-        """A full listing: what is older than it and not in it is gone, even if no event said so."""
-        for body in jobs.items:
+    def replace_jobs(self, listing: Listing, namespace: str | None = None) -> None:
+        """A full listing of jobs, of a namespace or of all: what is older than it and not in it is gone, even if no
+        event said so. All of them are looked at again."""
+        for body in listing.items:
             self.put_job(body)
-        for body in pod_bodies.items:
-            self.put_pod(body)
-        found_jobs = {body["metadata"]["uid"] for body in jobs.items}
-        found_pods = {body["metadata"]["uid"] for body in pod_bodies.items}
-        for key, entry in list(self._entries.items()):
-            for pod in list(entry.pods.values()):
-                if pod.worker.uid not in found_pods and pod.version <= pod_bodies.version:
-                    self.drop_pod(key, pod.worker.name, pod.worker.uid)
+        found = {body["metadata"]["uid"] for body in listing.items}
+        for key, entry in self._of(namespace):
             job = entry.job
-            if job is not None and job.ref.uid not in found_jobs and entry.version <= jobs.version:
+            if job is not None and job.ref.uid not in found and entry.version <= listing.version:
                 self.drop_job(key, job.ref.uid)
-            if entry.job is None and not entry.pods:
-                self._entries.pop(key, None)
-            else:
+            elif job is not None:
                 self.on_change(key)
+            elif not entry.pods:
+                self._entries.pop(key, None)
+
+    def replace_pods(self, listing: Listing, namespace: str | None = None) -> None:
+        """The same of pods."""
+        for body in listing.items:
+            self.put_pod(body)
+        found = {body["metadata"]["uid"] for body in listing.items}
+        for key, entry in self._of(namespace):
+            for pod in list(entry.pods.values()):
+                if pod.worker.uid not in found and pod.version <= listing.version:
+                    self.drop_pod(key, pod.worker.name, pod.worker.uid)
+
+    def forget_the_gone(self) -> None:
+        """After a full listing of all: what went before the one before cannot come back."""
         self._gone_before, self._gone = self._gone, set()
+
+    def look_again(self) -> None:
+        """Makes all jobs due."""
+        for key, entry in self._entries.items():
+            if entry.job is not None:
+                self.on_change(key)
+
+    def _of(self, namespace: str | None) -> list[tuple[Key, _Entry]]:
+        return [(key, entry) for key, entry in self._entries.items() if namespace in (None, key[0])]
 
     def _is_gone(self, uid: str) -> bool:
         return uid in self._gone or uid in self._gone_before

@@ -22,8 +22,8 @@ class Simulated:
     """The simulated body."""
 
     def __init__(self, _folder):
-        self.world = World(program_steps=1000)
-        self.cluster = SimulatedCluster(self.world, SPEC)
+        self.world = World(1000, SPEC)
+        self.cluster = SimulatedCluster(self.world)
         self.name = JOB
 
     async def until(self, condition):

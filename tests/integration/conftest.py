@@ -95,3 +95,30 @@ def eventually(check: Callable[[], object], seconds: float = 20) -> None:
         assert waited < seconds, "not in time"
         pause.wait(0.1)
         waited += 0.1
+
+
+def start(jobs, kubelet, name: str, first_host: int, **spec):
+    """A job whose two workers are ready and train."""
+    jobs.apply(name, **spec)
+    jobs.wait_for_pods(f"{name}-0-0", f"{name}-1-0")
+    agents = [kubelet.run(f"{name}-{slot}-0", f"127.0.1.{first_host + slot}") for slot in range(2)]
+    jobs.wait(name, ".status.phase", "Running")
+    return agents
+
+
+def failure(**record) -> str:
+    return json.dumps(record)
+
+
+def created(plane, prefix: str) -> list[str]:
+    """Names of pods that the audit log saw created."""
+    events = [json.loads(line) for line in plane.audit_log.read_text().splitlines()]
+    return [
+        event["objectRef"]["name"]
+        for event in events
+        if event["verb"] == "create"
+        and event["stage"] == "ResponseComplete"
+        and event["responseStatus"]["code"] == 201
+        and event["objectRef"].get("resource") == "pods"
+        and event["objectRef"].get("name", "").startswith(prefix)
+    ]

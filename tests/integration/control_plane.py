@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -33,8 +34,9 @@ def free_port() -> int:
 class ControlPlane:
     """Started servers and their folder."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, audit_policy: dict = AUDIT_POLICY) -> None:
         self.directory = directory
+        self._audit_policy = audit_policy
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = directory / "kubeconfig"
@@ -45,12 +47,12 @@ class ControlPlane:
         tools.ensure(BINARIES)
         etcd, peer = free_port(), free_port()
         self._files()
-        self._run(
+        self.run(
             "etcd", f"--data-dir={self.directory}/etcd", f"--listen-client-urls=http://127.0.0.1:{etcd}",
             f"--advertise-client-urls=http://127.0.0.1:{etcd}", f"--listen-peer-urls=http://127.0.0.1:{peer}",
             "--unsafe-no-fsync", "--log-level=error",
         )  # fmt: skip
-        self._run(
+        self.run(
             "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{etcd}", "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", f"--secure-port={self.port}",
             f"--cert-dir={self.directory}/certs", f"--token-auth-file={self.directory}/tokens.csv",
@@ -61,7 +63,7 @@ class ControlPlane:
             f"--audit-log-path={self.audit_log}", f"--audit-policy-file={self.directory}/audit.yaml",
         )  # fmt: skip
         self._until_ready()
-        self._run(
+        self.run(
             "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0",
             f"--service-account-private-key-file={self.directory}/sa.key", "--use-service-account-credentials=false",
             "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,"
@@ -74,6 +76,9 @@ class ControlPlane:
             process.kill()
             process.wait()
 
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
     def kill(self, name: str) -> None:
         """A server dies."""
         self._processes[name].kill()
@@ -81,24 +86,24 @@ class ControlPlane:
 
     def start_again(self, name: str) -> None:
         """It is started as it was."""
-        self._run(*(str(argument) for argument in self._processes[name].args))
+        self.run(*(str(argument) for argument in self._processes[name].args))
         self._until_ready()
 
     def kubectl(
-        self, *arguments: str, stdin: str | None = None, check: bool = True
+        self, *arguments: str, stdin: str | None = None, check: bool = True, seconds: float = 90
     ) -> subprocess.CompletedProcess[str]:
         run = subprocess.run(
             [paths.BIN / "kubectl", f"--kubeconfig={self.kubeconfig}", *arguments],
-            input=stdin, capture_output=True, text=True, timeout=90,
+            input=stdin, capture_output=True, text=True, timeout=seconds,
         )  # fmt: skip
         if check and run.returncode != 0:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {run.stdout}{run.stderr}")
         return run
 
-    def operator_kubeconfig(self) -> Path:
-        """Credentials of the operator's service account and nothing else."""
-        token = self.kubectl("create", "token", "kerasjob-operator", "-n", "kerasjob-system").stdout.strip()
-        file = self.directory / "operator.kubeconfig"
+    def operator_kubeconfig(self, namespace: str = "kerasjob-system") -> Path:
+        """Credentials of an operator's service account and nothing else."""
+        token = self.kubectl("create", "token", "kerasjob-operator", "-n", namespace).stdout.strip()
+        file = self.directory / f"{namespace}.kubeconfig"
         file.write_text(json.dumps(self._config(token)))
         return file
 
@@ -115,12 +120,13 @@ class ControlPlane:
 
     def _files(self) -> None:
         (self.directory / "tokens.csv").write_text(f'{ADMIN_TOKEN},admin,admin,"system:masters"\n')
-        (self.directory / "audit.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
+        (self.directory / "audit.yaml").write_text(yaml.safe_dump(self._audit_policy))
         subprocess.run(
             ["openssl", "genrsa", "-out", self.directory / "sa.key", "2048"], check=True, capture_output=True
         )
 
-    def _run(self, name: str, *arguments: str) -> None:
+    def run(self, name: str, *arguments: str) -> None:
+        """Starts a server that ends with the others."""
         program = Path(name).name
         with (self.directory / f"{program}.log").open("ab") as log:
             command = [str(paths.BIN / program), *arguments]
@@ -141,13 +147,13 @@ class ControlPlane:
 class Operator:
     """The operator as a process of its own, with its service account's rights."""
 
-    def __init__(self, plane: ControlPlane, **environment: str) -> None:
+    def __init__(self, plane: ControlPlane, namespace: str = "kerasjob-system", **environment: str) -> None:
         self.plane = plane
         self.port = free_port()
         self.log = plane.directory / "operator.log"
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("KERASJOB_")},
-            "KUBECONFIG": str(plane.operator_kubeconfig()),
+            "KUBECONFIG": str(plane.operator_kubeconfig(namespace)),
             "KERASJOB_PORT": str(self.port),
             "KERASJOB_POLL_INTERVAL_SECONDS": "0.2",
             "KERASJOB_PROGRESS_INTERVAL_SECONDS": "1",
@@ -155,14 +161,12 @@ class Operator:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        import sys
-
+    def start(self, seconds: float = 30) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "kerasjob_operator"], env=self._environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self.log.read_text()[-3000:]
             with contextlib.suppress(OSError):
@@ -181,6 +185,21 @@ class Operator:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:

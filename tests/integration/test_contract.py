@@ -9,8 +9,8 @@ from tests.integration.conftest import Jobs
 
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import KubernetesApi
-from kerasjob_operator.handlers import OURS
 from kerasjob_operator.kubernetes_cluster import JOBS, PODS, KubernetesCluster
+from kerasjob_operator.pod_watch import OURS
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Listing, Store
 
@@ -32,8 +32,8 @@ class OnKubernetes:
 
     async def look(self):
         """Lists as resync does."""
-        jobs = Listing(*await self._api.list_all(JOBS, "default"))
-        self.store.replace_all(jobs, Listing(*await self._api.list_all(PODS, "default", OURS)))
+        self.store.replace_jobs(Listing(*await self._api.list_all(JOBS, "default")))
+        self.store.replace_pods(Listing(*await self._api.list_all(PODS, "default", OURS)))
 
     async def until(self, condition):
         """Life goes on until the condition holds for what is observed."""
@@ -58,7 +58,7 @@ async def body(plane, kubelet):
     api = await KubernetesApi.connect(str(plane.operator_kubeconfig()))
     jobs, name = Jobs(plane), next(NAMES)
     body = OnKubernetes(api, kubelet, name)
-    await asyncio.to_thread(jobs.apply, name)
+    await asyncio.to_thread(jobs.apply, name, managedBy="kerasjob.dev/tests")  # not by the operator, where one runs
     await body.look()
     yield body
     await body.agents.close()

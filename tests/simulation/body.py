@@ -4,17 +4,17 @@ It holds what an operator has in memory (a store that lags behind the world) and
 that a call can break.
 """
 
+import contextlib
 from collections import deque
 from dataclasses import replace
 
 from tests.simulation.world import JOB, Pod
 
+from kerasjob_api.constants import ConditionType
 from kerasjob_api.names import pod_name
-from kerasjob_api.spec import KerasJobSpec, Program
-from kerasjob_core.cluster import Conflict, NameTaken, NotFound, QuotaExceeded, Refused, Unavailable
-from kerasjob_core.conditions import is_finished
+from kerasjob_core.cluster import ClusterError, Conflict, NameTaken, NotFound, QuotaExceeded, Refused, Unavailable
+from kerasjob_core.conditions import is_finished, is_true
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting
-from kerasjob_core.policies.ring import is_member
 
 NAMESPACE = "default"
 
@@ -23,13 +23,17 @@ class Crash(BaseException):
     """The operator is killed here. No handler of ours may catch it."""
 
 
+class Late(Crash):
+    """It is killed, or loses its lease, while a call is under way, which takes effect later."""
+
+
 class SimulatedCluster:
     """What one operator process knows and does."""
 
-    def __init__(self, world, spec=None):
+    def __init__(self, world):
         self.world = world
-        self.spec = spec or KerasJobSpec(workers=2, program=Program(script="train.py"))
         self.faults = deque()  # of (exception, whether the call takes effect first)
+        self.late = deque()  # calls of an operator that is gone
         self.writes = []  # every call that changed the world, by name
         self.forget()
 
@@ -85,7 +89,12 @@ class SimulatedCluster:
     def _job(self):
         world = self.world
         ref = JobRef(NAMESPACE, JOB, world.uid)
-        return Job(ref, 1, str(world.version), 1_000_000.0, self.spec, world.status)
+        return Job(ref, world.generation, str(world.version), 1_000_000.0, world.spec, world.status)
+
+    def late_call_arrives(self):
+        """The API server gets what an operator sent that is gone."""
+        with contextlib.suppress(ClusterError):
+            self.late.popleft()(True)
 
     # The port.
 
@@ -101,7 +110,7 @@ class SimulatedCluster:
         )
 
     async def write_status(self, job, status):
-        def effect():
+        def effect(late=False):
             world = self.world
             if not world.exists or job.ref.uid != world.uid:
                 self.see_job()
@@ -109,8 +118,12 @@ class SimulatedCluster:
             if job.resource_version != str(world.version):
                 self.see_job()
                 raise Conflict("job")
-            assert not is_finished(world.status), "a terminal job stays terminal"
-            check_counts(world.status, status)
+            if is_finished(world.status):
+                seen = {"observed_generation": status.observed_generation}
+                assert world.status.model_copy(update=seen) == status, "a terminal job stays terminal"
+            elif is_finished(status):
+                world.ended_at = world.now
+            check_counts(world.status, status, world.spec.workers)
             rest = {"progress": None, "checkpoint": None, "display": None, "workers": None}
             told = world.status.model_copy(update=rest) == status.model_copy(update=rest)
             self.writes.append("progress" if told else "status")
@@ -124,7 +137,7 @@ class SimulatedCluster:
         self.last_call = "emit"
 
     async def ensure_base(self, job, action):
-        def effect():
+        def effect(late=False):
             if job.ref.uid == self.world.uid and self.world.exists and not self.world.base:
                 self.world.base = True
                 self.writes.append("base")
@@ -136,11 +149,12 @@ class SimulatedCluster:
         world = self.world
         name = pod_name(JOB, action.slot, action.incarnation)
 
-        def effect():
+        def effect(late=False):
             if job.ref.uid != world.uid or not world.exists:
                 return  # made for a job that is gone; the garbage collector takes it
             assert world.base, "pods come after what they need"
-            assert not world.has_ended, "no pod is created for a finished job"
+            assert late or not world.has_ended, "no pod is created for a finished job"
+            assert late or not is_true(world.status, ConditionType.SUSPENDED), "nor for one that is suspended"
             old = world.pods.get(name)
             if old is not None and old.job_uid != world.uid:
                 raise NameTaken(name)
@@ -164,7 +178,7 @@ class SimulatedCluster:
         self.deliver(name)
 
     async def delete_worker(self, job, action):
-        def effect():
+        def effect(late=False):
             pod = self.world.pods.get(action.name)
             if pod is not None and pod.uid == action.uid:
                 if action.force:
@@ -177,8 +191,20 @@ class SimulatedCluster:
         self._call("delete_worker", effect)
         self.deliver(action.name)
 
+    async def delete_job(self, job, action):
+        def effect(late=False):
+            world = self.world
+            if world.exists and job.ref.uid == world.uid:
+                assert world.has_ended, "only a job that has ended goes by itself"
+                assert world.now >= world.ended_at + world.spec.ttl_seconds_after_finished, "and not before its time"
+                world.remove()
+                self.writes.append("delete job")
+
+        self._call("delete_job", effect)
+        self.see_job()
+
     async def confirm_absent(self, job, action):
-        self._call("confirm_absent", lambda: None)
+        self._call("confirm_absent", lambda late=False: None)
         pod = self.world.pods.get(action.name)
         if pod is not None and pod.job_uid == self.world.uid:
             self.deliver(action.name)
@@ -188,13 +214,13 @@ class SimulatedCluster:
     async def push_ring(self, job, action):
         world = self.world
 
-        def effect():
+        def effect(late=False):
             if job.ref.uid == world.uid:
                 ring = world.status.ring
                 assert ring is not None, "a ring is written before it is pushed"
                 assert ring.revision >= action.ring.revision, "a ring is written before it is pushed"
                 if ring.revision == action.ring.revision:
-                    written = [(m.slot, m.incarnation, m.port) for m in ring.members]
+                    written = [(m.slot, m.incarnation, m.port or ring.port) for m in ring.members]
                     assert written == [(m.slot, m.incarnation, m.port) for m in action.ring.members]
             pod = world.pods.get(action.worker)
             if pod is None or pod.job_uid != action.ring.job or not world.take_ring(pod, action.ring):
@@ -206,31 +232,46 @@ class SimulatedCluster:
     def _call(self, name, effect):
         self.last_call = name
         error, takes_effect = self.faults.popleft() if self.faults else (None, True)
-        if takes_effect:
+        if isinstance(error, Late):
+            self.late.append(effect)
+        elif takes_effect:
             effect()
         if error is not None:
             self.last_call = None
             raise error
 
 
-def check_counts(old, new):
+def check_counts(old, new, workers):
     """At most one restart or disruption per ring revision, newcomers that fail before they join apart."""
     counted = new.restarts + new.disruptions - old.restarts - old.disruptions
     was_whole = old.ring is not None and not old.ring.broken
     # A trainer lost in place: its ring is broken and the next one granted in one write. One that grows is not broken.
     follows = new.ring is not None and old.ring is not None and new.ring.revision > old.ring.revision
     breaks = was_whole and new.ring is not None and (new.ring.broken or (follows and not new.ring.after_step))
+    before, after = slots_of(old), slots_of(new)
     if follows and new.ring.after_step:
         assert was_whole, "only a whole ring ends after a step"
-        assert len(new.ring.members) > len(old.ring.members), "it ends so that it can grow"
+        leaves = {slot for slot in before if slot >= workers}
+        assert after == before - leaves if leaves else after > before, "it ends so that it can grow or shrink"
+    is_member = {(m.slot, m.incarnation) for m in old.ring.members} if old.ring is not None else set()
     newcomers = sum(
         new.incarnation_of(s.slot) > old.incarnation_of(s.slot)
-        and not is_member(old, s.slot, old.incarnation_of(s.slot))
+        and (s.slot, old.incarnation_of(s.slot)) not in is_member
         for s in new.slots
+        if s.slot < workers
     )
     assert counted <= breaks + newcomers, "at most one loss is counted per ring revision"
-    assert counted >= breaks, "a ring does not break without a loss that is counted"
+    if is_true(new, ConditionType.SUSPENDED) and not is_true(old, ConditionType.SUSPENDED):
+        assert counted == 0, "to be suspended is no loss"
+    else:
+        assert counted >= breaks, "a ring does not break without a loss that is counted"
     if old.ring is not None:
         assert new.ring is not None, "a ring revision is never lost"
         assert new.ring.revision in (old.ring.revision, old.ring.revision + 1), "ring revisions go up by one"
-    assert all(new.incarnation_of(s.slot) >= s.incarnation for s in old.slots), "incarnations go up"
+    assert all(new.incarnation_of(slot) >= old.incarnation_of(slot) for slot in range(8)), "incarnations go up"
+    assert new.active_seconds >= old.active_seconds
+    assert len(new.failures) <= 5
+
+
+def slots_of(status):
+    return {member.slot for member in status.ring.members} if status.ring is not None else set()

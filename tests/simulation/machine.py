@@ -7,14 +7,17 @@ import functools
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.simulation.body import NAMESPACE, Crash, SimulatedCluster
+from tests.simulation.body import NAMESPACE, Crash, Late, SimulatedCluster
 from tests.simulation.world import JOB, World
 
-from kerasjob_api.spec import Elastic, FailurePolicy, KerasJobSpec, Program
+from kerasjob_api.constants import ConditionType
+from kerasjob_api.spec import Elastic, FailurePolicy, FailureRule, KerasJobSpec, OnExitCodes, Program
 from kerasjob_api.wire import FailureRecord, TrainerExit
 from kerasjob_core.cluster import ClusterError, QuotaExceeded, Refused, Unavailable
+from kerasjob_core.conditions import is_true
 from kerasjob_core.decide import DEFAULT_SETTINGS
 from kerasjob_core.reconciler import reconcile
+from kerasjob_core.times import from_rfc3339
 
 PASSES_MAX = 30
 ROUNDS_MAX = 200
@@ -23,6 +26,13 @@ ERRORS = (
     lambda: QuotaExceeded("quota"),
     lambda: Refused("denied by a webhook"),
     Crash,
+    Late,
+)
+RULES = (
+    (),
+    (FailureRule(action="Ignore", on_exit_codes=OnExitCodes(values=(137,))),),
+    (FailureRule(action="FailJob", on_reasons=("OutOfMemory",)),),
+    (FailureRule(action="RestartJob", on_message="bad .*shape"),),
 )
 
 
@@ -66,16 +76,38 @@ class JobMachine(RuleBasedStateMachine):
         rounds=st.integers(0, 8),
         least=st.sampled_from([0, 0, 1, 2]),
         wait_seconds=st.sampled_from([0, 5, 60]),
+        rules=st.sampled_from(RULES),
+        suspend=st.sampled_from([False, False, False, True]),
+        deadline=st.sampled_from([None, None, None, 60, 600]),
+        ttl=st.sampled_from([None, None, 0, 20]),
+        success=st.sampled_from(["Leader", "Leader", "All"]),
     )
-    def begin(self, workers, steps, max_restarts, rounds=0, least=0, wait_seconds=0):
-        self.spec = KerasJobSpec(
+    def begin(
+        self,
+        workers,
+        steps,
+        max_restarts,
+        rounds=0,
+        least=0,
+        wait_seconds=0,
+        rules=(),
+        suspend=False,
+        deadline=None,
+        ttl=None,
+        success="Leader",
+    ):
+        spec = KerasJobSpec(
             workers=workers,
             elastic=Elastic(min_workers=least, wait_seconds=wait_seconds) if 0 < least <= workers else None,
             program=Program(script="train.py"),
-            failure_policy=FailurePolicy(max_restarts=max_restarts),
+            failure_policy=FailurePolicy(max_restarts=max_restarts, rules=rules),
+            suspend=suspend,
+            active_deadline_seconds=deadline,
+            ttl_seconds_after_finished=ttl,
+            success_policy=success,
         )
-        self.world = World(steps)
-        self.cluster = SimulatedCluster(self.world, self.spec)
+        self.world = World(steps, spec)
+        self.cluster = SimulatedCluster(self.world)
         self.last_end = None
         self.had_error = False
         self.num_failures = self.num_disruptions = 0
@@ -197,14 +229,31 @@ class JobMachine(RuleBasedStateMachine):
     def program_raises(self, index):
         trainers = self.trainers()
         trainers[index % len(trainers)].end(10, record=FailureRecord("UserError", "bad shape", "ValueError"))
+        self.num_failures += 1
         self.had_error = True
+
+    @precondition(lambda self: self.cluster.late)
+    @happens()
+    def late_call_arrives(self):
+        self.cluster.late_call_arrives()
 
     # The user.
 
     @precondition(lambda self: self.world.exists)
     @happens()
     def job_is_deleted(self):
-        self.world.exists = self.world.base = False
+        self.world.remove()
+
+    @precondition(lambda self: self.world.exists)
+    @happens(suspend=st.booleans())
+    def job_is_suspended_or_resumed(self, suspend):
+        self.world.change(suspend=suspend)
+
+    @precondition(lambda self: self.world.exists and self.world.spec.elastic is not None)
+    @happens(workers=st.integers(1, 4))
+    def job_is_scaled(self, workers):
+        """What the API server's rule lets through: not below the least."""
+        self.world.change(workers=max(workers, self.world.spec.elastic.min_workers))
 
     @precondition(lambda self: not self.world.exists)
     @happens()
@@ -215,12 +264,14 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def restarts_stay_within_the_budget(self):
-        status = self.world.status
-        budget = self.spec.failure_policy.max_restarts
-        if status.restarts > budget:
+        status, policy = self.world.status, self.world.spec.failure_policy
+        if status.restarts > policy.max_restarts:
             assert status.phase == "Failed"
-        assert status.restarts <= self.num_failures, "nothing counts as a restart but a failure, and once"
-        assert status.disruptions <= self.num_disruptions, "nothing counts as a disruption but one, and once"
+        counted, happened = status.restarts + status.disruptions, self.num_failures + self.num_disruptions
+        assert counted <= happened, "nothing is counted but a loss, and once"
+        if not policy.rules:
+            assert status.restarts <= self.num_failures, "nothing counts as a restart but a failure"
+            assert status.disruptions <= self.num_disruptions, "nothing counts as a disruption but one"
 
     @invariant()
     def one_pod_per_slot_in_the_ring(self):
@@ -230,40 +281,70 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_ring_is_smaller_than_the_user_allows(self):
-        ring = self.world.status.ring
-        least = self.spec.workers if self.spec.elastic is None else self.spec.elastic.min_workers
-        assert ring is None or least <= len(ring.members) <= self.spec.workers
+        ring, spec = self.world.status.ring, self.world.spec
+        least = spec.workers if spec.elastic is None else spec.elastic.min_workers
+        most = spec.workers if spec.elastic is None else 4
+        assert ring is None or least <= len(ring.members) <= most
 
     @invariant()
     def an_end_is_an_end(self):
         if self.world.has_ended:
-            assert self.last_end in (None, self.world.status)
-            self.last_end = self.world.status
+            end = self.world.status.model_copy(update={"observed_generation": 0})
+            assert self.last_end in (None, end)
+            self.last_end = end
+
+    @invariant()
+    def a_deadline_is_not_early(self):
+        status, limit = self.world.status, self.world.spec.active_deadline_seconds
+        if status.last_failure is not None and status.last_failure.reason == "DeadlineExceeded":
+            assert self.world.ended_at >= from_rfc3339(status.start_time) + limit
 
     def teardown(self):
         if not hasattr(self, "world"):
             return
         self.cluster.faults.clear()
+        while self.cluster.late:
+            self.cluster.late_call_arrives()
         if not self.world.exists:
             self.make_again()
+        if self.world.spec.suspend:
+            self.check_that_it_is_suspended()
+            self.world.change(suspend=False)
         for _ in range(ROUNDS_MAX):
             self.world.now += 5
             self.world.tick()
             self.cluster.deliver_all()
             self.poll_all()
             self.settle()
-            if self.world.has_ended and not self.world.live():
+            if self.is_over():
                 break
         status = self.world.status
+        assert self.is_over(), f"it ends, and goes when its time has come; it is {status.phase}"
         assert self.world.has_ended, f"a job that can finish does finish; it is {status.phase}"
         assert not self.world.live(), "nothing runs on after the end"
-        if not self.had_error and status.restarts <= self.spec.failure_policy.max_restarts:
+        policy = self.world.spec.failure_policy
+        by_deadline = status.last_failure is not None and status.last_failure.reason == "DeadlineExceeded"
+        if not self.had_error and not by_deadline and not policy.rules and status.restarts <= policy.max_restarts:
             assert status.phase == "Succeeded", status.last_failure
         if status.phase == "Succeeded":
             assert self.world.is_done, "success is the leader's word"
         self.restarts_stay_within_the_budget()
 
     # Helpers.
+
+    def is_over(self):
+        stays = self.world.spec.ttl_seconds_after_finished is None
+        return self.world.has_ended and not self.world.live() and (stays or not self.world.exists)
+
+    def check_that_it_is_suspended(self):
+        """A suspended job comes to have no pods, and stays so."""
+        for _ in range(100):
+            self.world.now += 5
+            self.world.tick()
+            self.cluster.deliver_all()
+            self.settle()
+        assert self.is_over() or self.world.has_ended or not self.world.live(), "a suspended job has no pods"
+        assert self.world.has_ended or is_true(self.world.status, ConditionType.SUSPENDED)
 
     def round(self, news):
         """A moment of the world, what the operator hears of it, and one pass."""
@@ -299,6 +380,8 @@ class JobMachine(RuleBasedStateMachine):
             plan = self.one_pass()
             if plan is not None and plan.status is None and not plan.actions:
                 assert not plan.events, "no events without a write"
+                return
+            if plan is None and not self.world.exists:
                 return
         if plan is None and any(pod.is_cut for pod in self.world.live()):
             return  # it goes on trying to reach it, and is heard of in the end

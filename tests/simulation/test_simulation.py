@@ -14,7 +14,7 @@ TestJob = JobMachine.TestCase
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 TestJob.settings = settings(
     settings.get_profile(PROFILE),
-    max_examples=450 if PROFILE == "ci" else settings.get_profile(PROFILE).max_examples,
+    max_examples=2000 if PROFILE == "ci" else settings.get_profile(PROFILE).max_examples,
     stateful_step_count=50,
     report_multiple_bugs=False,
 )

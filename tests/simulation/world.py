@@ -5,6 +5,7 @@ It is the truth; what an operator knows of it is `body.SimulatedCluster`'s. Time
 
 from dataclasses import dataclass, field
 
+from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import KerasJobStatus
 from kerasjob_api.wire import FailureRecord, Progress, Ring, TrainerExit, WorkerReport
 from kerasjob_core.conditions import is_finished
@@ -85,9 +86,12 @@ class World:
     """The truth."""
 
     program_steps: int
+    spec: KerasJobSpec
     uid: str = "uid-1"
     exists: bool = True
     version: int = 1
+    generation: int = 1
+    ended_at: float | None = None
     status: KerasJobStatus = field(default_factory=KerasJobStatus)
     pods: dict[str, Pod] = field(default_factory=dict)
     base: bool = False
@@ -100,8 +104,19 @@ class World:
         """The user makes a job of the same name; pods of the old one may still be there."""
         self.uid, self.version, self.exists = f"uid-{self.version + 1}", self.version + 1, True
         self.status = KerasJobStatus()
+        self.generation, self.ended_at = 1, None
         self.base = self.is_done = False
         self.saved_step = 0
+
+    def change(self, **fields):
+        """The user changes the spec."""
+        self.spec = self.spec.model_copy(update=fields)
+        self.version += 1
+        self.generation += 1
+
+    def remove(self):
+        """The job is deleted; the garbage collector takes its pods, a moment later."""
+        self.exists = self.base = False
 
     def live(self):
         return [pod for pod in self.pods.values() if pod.lives]

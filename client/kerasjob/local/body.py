@@ -26,8 +26,16 @@ from kerasjob_api.status import KerasJobStatus
 from kerasjob_api.wire import WorkerConfig, WorkerReport, to_wire
 from kerasjob_core.cluster import Conflict, NotFound, Refused, Unavailable
 from kerasjob_core.observed import Endpoint, Exit, Job, JobRef, Observed, PodPhase, Waiting, Worker
-from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteWorker, EnsureBase, Event, PushRing
+from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event, PushRing
 from kerasjob_core.worker_config import worker_config
+
+# Whoever runs a job here wants it to run, alone, to its end; what it was stays to be looked at.
+WITHOUT_CLUSTER = {
+    "suspend": False,
+    "managed_by": None,
+    "ttl_seconds_after_finished": None,
+    "clean_pod_policy": "Running",
+}
 
 
 @dataclass
@@ -106,7 +114,7 @@ class LocalCluster:
             generation=1,
             resource_version=str(stored.version),
             created_at=stored.created_at,
-            spec=stored.spec,
+            spec=stored.spec.model_copy(update=WITHOUT_CLUSTER),
             status=stored.status,
         )
 
@@ -166,6 +174,9 @@ class LocalCluster:
             return
         assert job.spec is not None
         self._stop(entry, job.spec.termination_grace_period_seconds)
+
+    async def delete_job(self, job: Job, action: DeleteJob) -> None:
+        raise AssertionError("no job goes by itself here")
 
     async def confirm_absent(self, job: Job, action: ConfirmAbsent) -> None:
         if action.name not in self._entries and action.name not in self._confirmed_absent:

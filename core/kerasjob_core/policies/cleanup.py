@@ -1,4 +1,8 @@
-"""Pods that are to go: those of a finished job, whose ended ones stay for their logs, and those that were replaced."""
+"""What is to go: pods of a job that has ended or is suspended, those that were replaced; at last the job itself.
+
+`cleanPodPolicy` says which pods of an ended job stay (by default the ended ones, for their logs),
+`ttlSecondsAfterFinished` when the job goes.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +10,67 @@ from collections.abc import Iterable
 
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import Observed, Worker
-from kerasjob_core.plan import DeleteWorker, Plan
+from kerasjob_core.plan import Action, DeleteJob, DeleteWorker, Plan, in_turn
+from kerasjob_core.times import from_rfc3339
 
 # How long after its grace period a pod may still be there, before its node is taken for dead.
 FORCE_SECONDS = 30.0
+# The time of the end is kept in whole seconds, rounded down: so much later is never too early.
+ROUNDING_SECONDS = 1.0
 
 
 def after_end(observed: Observed, now: float) -> Plan:
-    """Deletes what still runs. A finished job makes nothing."""
-    actions, wait = _deletions(observed.workers, now)
-    return Plan(actions=actions, requeue_after=wait)
+    """Deletes what is not to stay. A finished job makes nothing."""
+    job = observed.job
+    status = job.status
+    seen = status.model_copy(update={"observed_generation": job.generation})
+    left = _seconds_left(observed, now)
+    if left is not None and left <= 0:
+        return Plan(actions=(DeleteJob(),))
+    policy = "Running" if job.spec is None else job.spec.clean_pod_policy
+    actions: tuple[Action, ...]
+    actions, wait = ((), None) if policy == "None" else _deletions(observed.workers, now, ended=policy == "All")
+    waits = [seconds for seconds in (left, wait) if seconds is not None]
+    actions, again = in_turn(actions, min(waits, default=None))
+    return Plan(status=seen if seen != status else None, actions=actions, requeue_after=again)
 
 
 def delete_replaced(draft: Draft) -> None:
     """Deletes pods of older incarnations. They are in no ring; what they hold is a node's memory and its GPUs."""
-    replaced = [w for w in draft.observed.workers if w.incarnation < draft.status.incarnation_of(w.slot)]
-    actions, wait = _deletions(replaced, draft.now)
+    _delete(draft, [w for w in draft.observed.workers if w.incarnation < draft.incarnation_of(w.slot)])
+
+
+def delete_all(draft: Draft) -> None:
+    """Deletes all pods that have not ended."""
+    _delete(draft, draft.observed.workers)
+
+
+def _delete(draft: Draft, workers: Iterable[Worker]) -> None:
+    actions, wait = _deletions(workers, draft.now)
     draft.actions.extend(actions)
     if wait is not None:
         draft.look_again(wait)
 
 
-def _deletions(workers: Iterable[Worker], now: float) -> tuple[tuple[DeleteWorker, ...], float | None]:
+def _seconds_left(observed: Observed, now: float) -> float | None:
+    """Until the job is to be deleted; None where it stays."""
+    spec, ended = observed.job.spec, observed.job.status.completion_time
+    if spec is None or spec.ttl_seconds_after_finished is None or ended is None:
+        return None
+    return from_rfc3339(ended) + ROUNDING_SECONDS + spec.ttl_seconds_after_finished - now
+
+
+def _deletions(
+    workers: Iterable[Worker], now: float, *, ended: bool = False
+) -> tuple[tuple[DeleteWorker, ...], float | None]:
     """What is to be deleted, by force where a node does not do it; and after how many seconds to look again."""
     actions, waits = [], []
     for worker in workers:
-        if worker.has_ended:
+        if worker.has_ended and not ended:
             continue
         if not worker.deleting:
             actions.append(DeleteWorker(worker.name, worker.uid))
-        elif worker.deletion_due is not None:
+        elif worker.deletion_due is not None and not worker.has_ended:
             left = worker.deletion_due + FORCE_SECONDS - now
             if left > 0:
                 waits.append(left)

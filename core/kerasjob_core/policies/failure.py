@@ -1,4 +1,4 @@
-"""When a job fails for good: the program's own error, or more restarts than `failurePolicy.maxRestarts`."""
+"""When a job fails for good: its program's own error, a rule of the user's, more losses than `failurePolicy` bears."""
 
 from __future__ import annotations
 
@@ -7,36 +7,53 @@ from kerasjob_api.exit_codes import REASONS, ExitCode, is_permanent
 from kerasjob_api.status import FailureStatus
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import PodPhase, Worker
+from kerasjob_core.policies import rules
 from kerasjob_core.times import to_rfc3339
 
 
 def is_final(draft: Draft) -> bool:
-    """Fails the job where a worker's program ended by its own fault: another try would end the same way."""
-    for slot in range(draft.spec.workers):
-        worker = draft.observed.current(slot)
-        if worker is None or worker.phase is not PodPhase.FAILED or worker.exit is None:
+    """Fails the job where a worker's program ended by its own fault: another try would end the same way, unless a rule
+    says that it is worth one."""
+    for worker in draft.workers:
+        if worker.phase is not PodPhase.FAILED or worker.exit is None:
             continue
         if worker.deleting or worker.disruption or not is_permanent(worker.exit.code):
             continue
         failure = describe(worker, draft.now)
-        draft.fail(Reason(failure.reason), f"worker {slot}: {failure.message}", failure)
+        if rules.action_for(draft.spec.failure_policy, failure) in ("RestartJob", "Ignore"):
+            continue
+        draft.fail(Reason(failure.reason), f"worker {worker.slot}: {failure.message}", failure)
         return True
     return False
 
 
-def restarts_exhausted(draft: Draft) -> bool:
-    """Fails the job where its workers were lost too often."""
-    limit = draft.spec.failure_policy.max_restarts
-    if draft.status.restarts <= limit:
+def ends_by_rule(draft: Draft, failure: FailureStatus) -> bool:
+    """Fails the job where a rule says so."""
+    found = rules.matching(draft.spec.failure_policy, failure)
+    if found is None or found[1].action != "FailJob":
         return False
-    last = draft.status.last_failure
-    what = f": {last.reason}: {last.message}" if last is not None else ""
-    draft.fail(
-        Reason.MAX_RESTARTS,
-        f"restarted {draft.status.restarts} times, spec.failurePolicy.maxRestarts is {limit}; last failure{what}",
-        last,
-    )
+    words = f"worker {failure.worker}: {failure.message} (spec.failurePolicy.rules[{found[0]}]: FailJob)"
+    draft.fail(Reason(failure.reason), words, failure)
     return True
+
+
+def is_exhausted(draft: Draft) -> bool:
+    """Fails the job whose workers were lost too often."""
+    policy, status = draft.spec.failure_policy, draft.status
+    last = status.last_failure
+    what = f"; last failure: {last.reason}: {last.message}" if last is not None else ""
+    if status.restarts > policy.max_restarts:
+        words = f"restarted {status.restarts} times, spec.failurePolicy.maxRestarts is {policy.max_restarts}"
+        draft.fail(Reason.MAX_RESTARTS, words + what, last)
+        return True
+    if policy.max_disruptions is not None and status.losses.in_a_row > policy.max_disruptions:
+        words = (
+            f"workers were lost {status.losses.in_a_row} times in a row with no step in between,"
+            f" spec.failurePolicy.maxDisruptions is {policy.max_disruptions}"
+        )
+        draft.fail(Reason.MAX_DISRUPTIONS, words + what, last)
+        return True
+    return False
 
 
 def describe(worker: Worker, now: float) -> FailureStatus:

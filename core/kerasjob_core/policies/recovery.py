@@ -11,7 +11,8 @@ What the evidence says, and whose budget it uses:
 | an agent that cannot be reached, and the others have lost it | disruption |
 | all trainers lost their peers and nobody is to blame | restart, in place |
 
-At most one is counted per ring revision: when one worker goes, others follow because of it.
+A rule of `spec.failurePolicy.rules` that matches says otherwise. At most one is counted per ring revision: when one
+worker goes, others follow because of it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from dataclasses import dataclass
 from kerasjob_api.constants import ConditionType, Reason, WorkerState
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.names import pod_name
-from kerasjob_api.status import FailureStatus, RingStatus, SlotStatus
+from kerasjob_api.status import FailureStatus, RingStatus
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import PodPhase, Worker
 from kerasjob_core.plan import ConfirmAbsent
+from kerasjob_core.policies import backoff, failure, rules
 from kerasjob_core.policies.failure import describe
-from kerasjob_core.policies.ring import is_member
 from kerasjob_core.times import to_rfc3339
 
 # How long an agent that the others have lost may not answer us either, before it is given up.
@@ -44,33 +45,45 @@ class Loss:
     was_member: bool
 
 
-def count_losses(draft: Draft) -> None:
-    """Counts what was lost since the last pass and gives each lost slot its next incarnation."""
+def count_losses(draft: Draft) -> bool:
+    """Counts what was lost since the last pass and gives each lost slot its next incarnation. Whether that ended the
+    job, by a rule of the user's."""
     losses = [loss for slot in range(draft.spec.workers) if (loss := _loss_of(draft, slot)) is not None]
     if not any(loss.replace for loss in losses):
         losses += _trainers_lost(draft)
     if not losses:
-        return
-    _bump(draft, [loss.slot for loss in losses if loss.replace])
+        return False
     ring = draft.status.ring
     counts_in_ring = ring is not None and not ring.broken
+    counted = []
     for loss in losses:
         if loss.was_member and not counts_in_ring:
             continue  # it followed a loss that was counted
         if loss.was_member:
             counts_in_ring = False
+        counted.append(loss)
+    if any(failure.ends_by_rule(draft, loss.failure) for loss in counted):
+        return True
+    if slots := [loss.slot for loss in losses if loss.replace]:
+        draft.replace(slots)
+    for loss in counted:
         _count(draft, loss)
+    seconds = backoff.count(draft) if counted else 0
     if ring is not None and not ring.broken and any(loss.was_member for loss in losses):
         _break(draft, ring)
+    if seconds:
+        number = draft.status.losses.in_a_row
+        draft.event("Warning", Reason.BACK_OFF, f"goes on in {seconds:.0f} s: {number} losses with no step in between")
+    return False
 
 
 def _loss_of(draft: Draft, slot: int) -> Loss | None:
-    status, observed = draft.status, draft.observed
-    incarnation = status.incarnation_of(slot)
-    worker = observed.current(slot)
+    status = draft.status
+    incarnation = draft.incarnation_of(slot)
+    worker = draft.observed.worker(slot, incarnation)
     if worker is not None and not worker.has_ended and not worker.deleting:
         return None
-    member = is_member(status, slot, incarnation)
+    member = draft.rank_of(slot, incarnation) is not None
     if worker is None:
         return _vanished(draft, slot, incarnation) if member else None
     if worker.phase is PodPhase.SUCCEEDED and not (status.ring is not None and status.ring.broken and member):
@@ -104,7 +117,7 @@ def _trainers_lost(draft: Draft) -> list[Loss]:
     ring = draft.status.ring
     if ring is None or ring.broken:
         return []
-    members = [w for m in ring.members if (w := draft.observed.current(m.slot)) is not None]
+    members = [w for m in ring.members if (w := draft.current(m.slot)) is not None]
     lost = [w for w in members if _trainer_is_lost(w, ring)]
     culprits = [w for w in lost if not _lost_its_peers(w)]
     # A member that is done for itself will say nothing more; that it left may be what the others met.
@@ -172,18 +185,12 @@ def _trainer_failure(worker: Worker, now: float) -> FailureStatus:
     )
 
 
-def _bump(draft: Draft, slots: list[int]) -> None:
-    if not slots:
-        return
-    incarnations = {entry.slot: entry.incarnation for entry in draft.status.slots}
-    for slot in slots:
-        incarnations[slot] = incarnations.get(slot, 0) + 1
-    draft.set(slots=tuple(SlotStatus(slot=s, incarnation=n) for s, n in sorted(incarnations.items())))
-
-
 def _count(draft: Draft, loss: Loss) -> None:
-    key = "disruptions" if loss.is_disruption else "restarts"
-    draft.set(**{key: getattr(draft.status, key) + 1}, last_failure=loss.failure)
+    action = rules.action_for(draft.spec.failure_policy, loss.failure)
+    is_disruption = loss.is_disruption if action is None else action == "Ignore"
+    key = "disruptions" if is_disruption else "restarts"
+    draft.set(**{key: getattr(draft.status, key) + 1})
+    draft.add_failure(loss.failure)
     draft.event(
         "Warning",
         Reason(loss.failure.reason),

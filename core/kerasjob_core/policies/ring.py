@@ -5,47 +5,33 @@ While the operator is down training goes on; forming a new ring waits for it. Se
 
 from __future__ import annotations
 
-from kerasjob_api.constants import TF_PORT_SPAN, ConditionType, Reason, WorkerState
-from kerasjob_api.status import KerasJobStatus, RingMember, RingStatus, WorkerCounts
+from kerasjob_api.constants import TF_PORT_BASE, TF_PORT_SPAN, ConditionType, Reason, WorkerState
+from kerasjob_api.status import RingMember, RingStatus
 from kerasjob_api.wire import Member, Ring
 from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import PodPhase, Worker
 from kerasjob_core.plan import PushRing
-from kerasjob_core.times import from_rfc3339, to_rfc3339
+from kerasjob_core.policies import backoff
+from kerasjob_core.times import to_rfc3339
 
 # How long trainers that have lost a peer may take to notice it and to tell what they hold.
 SETTLE_SECONDS = 10.0
 
 
-def is_member(status: KerasJobStatus, slot: int, incarnation: int) -> bool:
-    """Whether this incarnation of the slot is in the ring revision in force."""
-    members = status.ring.members if status.ring is not None else ()
-    return any((m.slot, m.incarnation) == (slot, incarnation) for m in members)
-
-
-def rank_of(status: KerasJobStatus, worker: Worker) -> int | None:
-    """The worker's rank in the ring revision in force; None where it is no member."""
-    for rank, member in enumerate(status.ring.members if status.ring is not None else ()):
-        if (member.slot, member.incarnation) == (worker.slot, worker.incarnation):
-            return rank
-    return None
-
-
 def form(draft: Draft) -> None:
     """Grants the next revision once every slot has a worker that is ready; fewer where `spec.elastic` allows it."""
-    workers = [draft.observed.current(slot) for slot in range(draft.spec.workers)]
-    ready = [w for w in workers if w is not None and _can_join(w)]
+    ready = [worker for worker in draft.workers if can_join(worker)]
     ring = draft.status.ring
     if ring is None or ring.broken:
-        if _are_enough(draft, ready) and (ring is None or _has_settled(draft)):
-            _grant(draft, ready)
+        if not backoff.is_waiting(draft) and _are_enough(draft, ready) and (ring is None or _has_settled(draft)):
+            grant(draft, ready)
     elif _should_grow(draft, ring, ready):
         message = f"from {len(ring.members)} to {len(ready)} workers, after a step that is saved"
         draft.condition(ConditionType.READY, False, Reason.RING_GROWS, message)
         draft.event("Normal", Reason.RING_GROWS, message)
         draft.set(waiting_since=to_rfc3339(draft.now))
-        _grant(draft, ready, after_step=True)
+        grant(draft, ready, after_step=True)
 
 
 def _are_enough(draft: Draft, ready: list[Worker]) -> bool:
@@ -55,23 +41,20 @@ def _are_enough(draft: Draft, ready: list[Worker]) -> bool:
         return True
     if spec.elastic is None or len(ready) < spec.elastic.min_workers or since is None:
         return False
-    return _is_over(draft, since, spec.elastic.wait_seconds)
+    return draft.is_over(since, spec.elastic.wait_seconds)
 
 
 def _has_settled(draft: Draft) -> bool:
     """Whether all members of a broken ring are counted, and their trainers have ended: one that finds out by itself
     tells the step that it holds, one that is told to end does not."""
-    slots = range(draft.spec.workers)
-    members = [
-        w for slot in slots if (w := draft.observed.current(slot)) and is_member(draft.status, slot, w.incarnation)
-    ]
+    members = [worker for worker in draft.workers if draft.rank_of(worker.slot, worker.incarnation) is not None]
     if any(worker.has_ended for worker in members):
         draft.look_again(0)
         return False
     if all(w.report is not None and w.report.state != WorkerState.TRAINING for w in members):
         return True
     since = draft.status.waiting_since
-    return since is None or _is_over(draft, since, SETTLE_SECONDS)
+    return since is None or draft.is_over(since, SETTLE_SECONDS)
 
 
 def _should_grow(draft: Draft, ring: RingStatus, ready: list[Worker]) -> bool:
@@ -81,21 +64,15 @@ def _should_grow(draft: Draft, ring: RingStatus, ready: list[Worker]) -> bool:
         return False
     if {(m.slot, m.incarnation) for m in ring.members} - {(w.slot, w.incarnation) for w in ready}:
         return False  # a member is being lost
-    return len(ready) == draft.spec.workers or _is_over(draft, trains.last_transition_time, elastic.wait_seconds)
+    return len(ready) == draft.spec.workers or draft.is_over(trains.last_transition_time, elastic.wait_seconds)
 
 
-def _is_over(draft: Draft, since: str, seconds: float) -> bool:
-    """Whether so much time has passed; else looks again then."""
-    left = from_rfc3339(since) + seconds - draft.now
-    if left > 0:
-        draft.look_again(left)
-    return left <= 0
-
-
-def _grant(draft: Draft, workers: list[Worker], *, after_step: bool = False) -> None:
+def grant(draft: Draft, workers: list[Worker], *, after_step: bool = False) -> None:
+    """Makes the next revision of the ring of these workers. `after_step`: the one before ends after a saved step."""
     revision = 1 if draft.status.ring is None else draft.status.ring.revision + 1
-    members = tuple(_member(worker, revision) for worker in workers)
-    draft.set(ring=RingStatus(revision=revision, members=members, after_step=after_step))
+    ring = RingStatus(revision=revision, port=TF_PORT_BASE + revision % TF_PORT_SPAN, after_step=after_step)
+    members = tuple(_member(worker, ring) for worker in workers)
+    draft.set(ring=ring.model_copy(update={"members": members}))
 
 
 def push(draft: Draft) -> None:
@@ -106,11 +83,14 @@ def push(draft: Draft) -> None:
     order = Ring(
         job=draft.observed.job.ref.uid,
         revision=ring.revision,
-        members=tuple(Member(m.slot, m.incarnation, m.host, m.agent_port, m.port) for m in ring.members),
+        members=tuple(
+            Member(m.slot, m.incarnation, m.host, m.agent_port or ring.agent_port, m.port or ring.port)
+            for m in ring.members
+        ),
         after_step=ring.after_step,
     )
     for member in ring.members:
-        worker = draft.observed.current(member.slot)
+        worker = draft.current(member.slot)
         if worker is None or worker.phase is not PodPhase.RUNNING or worker.endpoint is None:
             continue
         if worker.report is None or worker.report.revision < ring.revision:
@@ -118,22 +98,13 @@ def push(draft: Draft) -> None:
 
 
 def report(draft: Draft) -> None:
-    """Says how many workers there are, and whether the ring trains."""
-    workers = [w for slot in range(draft.spec.workers) if (w := draft.observed.current(slot)) is not None]
-    counts = WorkerCounts(
-        desired=draft.spec.workers,
-        ready=sum(w.ready and not w.deleting and not w.has_ended for w in workers),
-        succeeded=sum(w.phase is PodPhase.SUCCEEDED for w in workers),
-        failed=sum(w.phase is PodPhase.FAILED for w in workers),
-    )
-    display = draft.status.display.model_copy(update={"workers": f"{counts.ready}/{counts.desired}"})
-    draft.set(workers=counts, display=display)
+    """Says whether the ring trains."""
     ring = draft.status.ring
     if ring is None or ring.broken or is_true(draft.status, ConditionType.READY):
         return
     trains = [
         w
-        for w in workers
+        for w in draft.workers
         if w.report is not None
         and w.report.revision == ring.revision
         and w.report.state in (WorkerState.TRAINING, WorkerState.FINISHED)
@@ -150,17 +121,21 @@ def report(draft: Draft) -> None:
         draft.set(waiting_since=None)
 
 
-def _can_join(worker: Worker) -> bool:
+def can_join(worker: Worker) -> bool:
+    """Whether a worker waits for a ring, or is in one."""
     is_up = worker.phase is PodPhase.RUNNING and worker.ready and not worker.deleting
     return is_up and worker.endpoint is not None and worker.silent_since is None
 
 
-def _member(worker: Worker, revision: int) -> RingMember:
-    assert worker.endpoint is not None
+def _member(worker: Worker, ring: RingStatus) -> RingMember:
+    """Ports only where they are not the ring's: a thousand members are many."""
+    end = worker.endpoint
+    assert end is not None
+    port = end.tf_port_base + ring.revision % TF_PORT_SPAN
     return RingMember(
         slot=worker.slot,
         incarnation=worker.incarnation,
-        host=worker.endpoint.host,
-        agent_port=worker.endpoint.agent_port,
-        port=worker.endpoint.tf_port_base + revision % TF_PORT_SPAN,
+        host=end.host,
+        agent_port=None if end.agent_port == ring.agent_port else end.agent_port,
+        port=None if port == ring.port else port,
     )

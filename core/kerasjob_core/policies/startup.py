@@ -10,7 +10,7 @@ from kerasjob_api.status import FailureStatus
 from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import Worker
-from kerasjob_core.times import from_rfc3339, to_rfc3339
+from kerasjob_core.times import to_rfc3339
 
 KUBELET_REASONS = {
     "ErrImagePull": Reason.IMAGE_PULL,
@@ -45,9 +45,7 @@ def took_too_long(draft: Draft) -> bool:
     if status.ring is not None or status.waiting_since is None:
         return False
     limit = draft.spec.startup_timeout_seconds
-    left = from_rfc3339(status.waiting_since) + limit - draft.now
-    if left > 0:
-        draft.look_again(left)
+    if not draft.is_over(status.waiting_since, limit):
         return False
     problem = _first_problem(draft)
     what = problem[1] if problem is not None else "workers did not get ready"
@@ -68,11 +66,10 @@ def _first_problem(draft: Draft) -> tuple[Reason, str, Worker | None] | None:
     rejection = draft.observed.rejection
     if rejection is not None and rejection.reason != Reason.REJECTED:  # that one is condition Invalid's
         return Reason(rejection.reason), rejection.message, None
-    for slot in range(draft.spec.workers):
-        worker = draft.observed.current(slot)
-        if worker is None or worker.ready or worker.has_ended:
+    for worker in draft.workers:
+        if worker.ready or worker.has_ended:
             continue
-        who = f"worker {slot} ({worker.name}): "
+        who = f"worker {worker.slot} ({worker.name}): "
         if worker.report is not None and worker.report.problem is not None:
             problem = worker.report.problem
             return _reason(problem.reason), who + problem.message, worker

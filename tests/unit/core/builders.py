@@ -80,7 +80,15 @@ class JobBuilder:
     def restarts(self, n):
         return self.with_status(self.status.model_copy(update={"restarts": n}))
 
+    def with_spec(self, **changes):
+        """The user changed the spec."""
+        generation = self.extra.get("generation", 1) + 1
+        return replace(self, spec=self.spec.model_copy(update=changes), extra=self.extra | {"generation": generation})
+
     # What is seen now.
+
+    def with_workers(self, *workers):
+        return replace(self, workers=workers)
 
     def worker(self, slot, **changes):
         """Something else is seen of a slot's current worker."""
@@ -105,8 +113,9 @@ class JobBuilder:
         return replace(self, extra=self.extra | extra)
 
     def seen(self):
-        job = Job(REF, 1, "1", NOW, self.spec, self.status, self.faults, self.extra.get("deleting", False))
-        extra = {key: value for key, value in self.extra.items() if key != "deleting"}
+        extra = dict(self.extra)
+        generation, deleting = extra.pop("generation", 1), extra.pop("deleting", False)
+        job = Job(REF, generation, "1", NOW, self.spec, self.status, self.faults, deleting)
         return Observed(job, self.workers, seed=7, image="default:1", **extra)
 
     def decide(self, later=0.0) -> Plan:

@@ -51,7 +51,8 @@ def test_no_ring_before_every_worker_is_ready():
 def test_the_ring_is_written_and_nothing_is_pushed_in_that_pass():
     plan = a_job(2).ready().decide()
     ring = plan.status.ring
-    assert [(m.slot, m.host, m.port) for m in ring.members] == [(0, "10.0.0.1", 8481), (1, "10.0.0.2", 8481)]
+    assert [(m.slot, m.host, m.port) for m in ring.members] == [(0, "10.0.0.1", None), (1, "10.0.0.2", None)]
+    assert (ring.agent_port, ring.port) == (8470, 8481)
     assert plan.actions == ()
     assert plan.requeue_after == 0
     assert plan.status.phase == "Starting"
@@ -98,10 +99,18 @@ def test_success_is_the_leaders_word(make):
 
 
 def test_another_worker_that_is_done_is_done_for_itself():
-    plan = a_job(2).running().ended(1, 0).decide()
+    plan = a_job(2).running().ended(1, 0).decide(5)
     assert plan.status.phase == "Running"
     assert plan.status.workers.succeeded == 1
     assert plan.actions == ()
+
+
+def test_workers_that_get_ready_one_by_one_are_written_every_so_often():
+    job = a_job(3).ready().worker(1, ready=False).worker(2, ready=False).next()
+    assert job.status.workers.ready == 0, "as it was accepted, a moment before"
+    two = job.worker(1, ready=True)
+    assert two.decide(1) == Plan(requeue_after=4)
+    assert two.decide(5).status.workers.ready == 2
 
 
 def test_a_worker_made_again_that_finds_the_record_ends_the_job():

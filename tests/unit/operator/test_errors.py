@@ -5,7 +5,7 @@ from tests.unit.operator.test_store import KEY, job, pod
 
 from kerasjob_api.status import KerasJobStatus
 from kerasjob_core.cluster import Conflict, NameTaken, NotFound, QuotaExceeded, Refused, Unavailable
-from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteWorker, EnsureBase
+from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError
 from kerasjob_operator.kubernetes_cluster import KubernetesCluster
@@ -28,8 +28,10 @@ class FakeApi:
         if (error := self.errors.get((verb, plural))) is not None:
             raise error
 
-    async def create(self, resource, _namespace, body, strict=False):
-        self._fail("create", resource.plural)
+    async def create(self, resource, _namespace, body, strict=False, dry_run=False):
+        self._fail("create" if not dry_run else "dry run", resource.plural)
+        if dry_run:
+            return body
         key = (resource.plural, body["metadata"]["name"])
         if key in self.objects:
             raise ApiError(409, "AlreadyExists", "already exists")
@@ -43,8 +45,10 @@ class FakeApi:
             raise ApiError(404, "NotFound", f'{resource.plural} "{name}" not found')
         return self.objects[resource.plural, name]
 
-    async def patch_status(self, _resource, _namespace, _name, _patch):
-        self._fail("patch", "kerasjobs/status")
+    async def patch(self, resource, _namespace, name, patch, subresource=None):
+        self._fail("patch", resource.plural if subresource is None else f"{resource.plural}/{subresource}")
+        if (body := self.objects.get((resource.plural, name))) is not None:
+            body.update({change["path"][1:]: change["value"] for change in patch})
 
     async def delete(self, resource, _namespace, name, _uid, *, force=False):
         self._fail("delete", resource.plural)
@@ -70,6 +74,37 @@ def cluster(api, store):
 
 def seen(store):
     return store.observe(KEY).job
+
+
+async def test_a_pod_that_the_server_would_refuse_pins_nothing(cluster, api, store):
+    store.put_job(job(2, generation=2, spec={"env": [{"name": "A"}], "program": {"script": "t.py"}}, resolved=RESOLVED))
+    api.errors["dry run", "pods"] = ApiError(422, "Invalid", "spec.containers[0].env[0].nmae: unknown field")
+    with pytest.raises(Refused):
+        await cluster.ensure_base(seen(store), EnsureBase("image", 1))
+    assert store.observe(KEY).rejection.reason == "PodRejected"
+    assert api.objects == {}
+    api.errors.clear()
+    await cluster.ensure_base(seen(store), EnsureBase("image", 1))
+    assert store.observe(KEY).base_present
+
+
+async def test_a_pod_of_ours_alone_is_not_tried_out(cluster, api, store):
+    await cluster.ensure_base(seen(store), EnsureBase("image", 1))
+    assert ("dry run", "pods") not in api.asked
+
+
+async def test_an_event_that_is_said_again_is_counted(cluster, api, store):
+    event = Event("Warning", "StorageError", "no such bucket")
+    for _ in range(3):
+        await cluster.emit(seen(store).ref, event)
+    await cluster.emit(seen(store).ref, Event("Warning", "StorageError", "another one"))
+    events = [body for (plural, _), body in api.objects.items() if plural == "events"]
+    assert [(e["message"], e["count"]) for e in events] == [("no such bucket", 3), ("another one", 1)]
+
+
+async def test_a_job_whose_time_is_over_is_gone_at_once_here_too(cluster, api, store):
+    await cluster.delete_job(seen(store), DeleteJob())
+    assert store.observe(KEY) is None
 
 
 FORBIDDEN = 'pods "m-0-0" is forbidden: '

@@ -32,8 +32,13 @@ async def alive():
     task.cancel()
 
 
-def problems(*tasks, queue=None, loop=None):
-    return health.problems(tasks, queue or WorkQueue(), loop or FakeLoop(), OperatorSettings())
+class FakeLease:
+    def __init__(self, held=True):
+        self.is_held = lambda: held
+
+
+def problems(*tasks, queue=None, loop=None, leads=True):
+    return health.problems(tasks, queue or WorkQueue(), loop or FakeLoop(), FakeLease(leads), OperatorSettings())
 
 
 async def test_all_is_well(alive):
@@ -52,6 +57,7 @@ async def test_a_job_that_waits_too_long_is_noticed(alive):
     queue.add(("a", "b"))
     now[0] = 300.0
     assert problems(alive, queue=queue) == ["a job has waited 300 s for a pass"]
+    assert problems(alive, queue=queue, leads=False) == [], "who does not lead has nothing to do"
 
 
 async def test_an_operator_that_hears_nothing_is_noticed(alive):
@@ -86,12 +92,11 @@ def test_a_loss_that_is_no_number_breaks_no_scrape(value):
     assert "kerasjob_jobs" in generate_latest(registry).decode()
 
 
-def test_kopf_watches_our_pods_alone_and_writes_nothing():
+def test_kopf_watches_jobs_alone_and_writes_nothing():
     settings = handlers.kopf_settings()
-    assert list(settings.watching.label_selectors.values()) == ["app.kubernetes.io/managed-by=kerasjob"]
     assert not settings.posting.enabled
     assert settings.scanning.disabled
     registry = handlers.register(Store("image"))
-    assert len(registry._watching.get_all_handlers()) == 2
+    assert len(registry._watching.get_all_handlers()) == 1
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()

@@ -92,12 +92,19 @@ def test_a_report_is_kept_with_its_pod_and_an_older_revision_is_not(store):
     assert store.observe(KEY).workers[0].report is None
 
 
+def list_all(store, jobs, pods):
+    """What a full listing of both brings."""
+    store.replace_jobs(jobs)
+    store.replace_pods(pods)
+    store.forget_the_gone()
+
+
 def test_a_full_listing_drops_what_is_gone(store, changes):
     store.put_job(job())
     store.put_pod(pod())
-    store.replace_all(Listing([job()], 5), Listing([], 5))
+    list_all(store, Listing([job()], 5), Listing([], 5))
     assert store.observe(KEY).workers == ()
-    store.replace_all(Listing([], 6), Listing([], 6))
+    list_all(store, Listing([], 6), Listing([], 6))
     assert store.observe(KEY) is None
     assert KEY in changes
 
@@ -105,7 +112,7 @@ def test_a_full_listing_drops_what_is_gone(store, changes):
 def test_what_came_after_a_listing_was_made_is_not_dropped_by_it(store):
     store.put_job(job(8))
     store.put_pod(pod(9))
-    store.replace_all(Listing([], 7), Listing([], 7))
+    list_all(store, Listing([], 7), Listing([], 7))
     assert len(store.observe(KEY).workers) == 1
 
 
@@ -114,7 +121,7 @@ def test_what_went_after_a_listing_was_made_is_not_brought_back_by_it(store):
     store.put_pod(pod())
     store.drop_pod(KEY, "m-0-0", "p1")
     store.drop_job(KEY, "u1")
-    store.replace_all(Listing([job()], 7), Listing([pod()], 7))
+    list_all(store, Listing([job()], 7), Listing([pod()], 7))
     assert store.observe(KEY) is None
     assert store.jobs() == []
     store.put_job(job(9, uid="u2"))
@@ -126,7 +133,7 @@ def test_nothing_stays_of_what_is_gone(store):
     store.drop_job(KEY, "u1")
     store.set_rejection(KEY, Waiting("QuotaExceeded", "the pass was under way when the job went"))
     for version in (2, 3, 4):
-        store.replace_all(Listing([], version), Listing([], version))
+        list_all(store, Listing([], version), Listing([], version))
     assert (store._entries, store._gone, store._gone_before) == ({}, set(), set())
 
 

@@ -1,0 +1,78 @@
+"""A watch of our own for pods: kopf spends half a millisecond on each event, and a job has many pods with many events.
+
+Lists them, then hears of each change; lists them again every few minutes, and where the server has forgotten the
+version that is asked for. A watch of kopf's is there for the jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from kerasjob_api.constants import Label
+from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
+from kerasjob_operator.store import Listing, Store, pod_key
+
+log = logging.getLogger(__name__)
+
+PODS = Resource("api/v1", "pods")
+OURS = f"{Label.MANAGED_BY}={Label.MANAGED_BY_VALUE}"
+LIST_AGAIN_SECONDS = 2.0  # after a listing that failed
+GONE = 410
+
+
+class PodWatch:
+    """The pods of one namespace, or of all (None)."""
+
+    def __init__(self, api: KubernetesApi, store: Store, namespace: str | None, resync_seconds: float) -> None:
+        self._api = api
+        self._store = store
+        self._namespace = namespace
+        self._resync_seconds = resync_seconds
+        self.listed = asyncio.Event()
+        self.last_listing = time.monotonic()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                version = await self._list()
+                async with asyncio.timeout(self._resync_seconds):
+                    await self._hear(version)
+            except TimeoutError:
+                continue  # time to list again
+            except ApiError as error:
+                if error.code != GONE:
+                    log.warning("pods could not be listed or watched, will be tried again: %s", error)
+                    await asyncio.sleep(LIST_AGAIN_SECONDS)
+
+    async def _list(self) -> str:
+        items, version = await self._api.list_all(PODS, self._namespace, OURS)
+        self._store.replace_pods(Listing(items, version), self._namespace)
+        self.last_listing = time.monotonic()
+        self.listed.set()
+        return str(version)
+
+    async def _hear(self, version: str) -> None:
+        while True:
+            try:
+                async for kind, body in self._api.watch(PODS, self._namespace, version, OURS):
+                    version = body["metadata"]["resourceVersion"]
+                    self._take(kind, body)
+            except ApiError as error:
+                if error.code != 0:
+                    raise
+                # A connection that broke: what was missed is heard from the last version on.
+                log.info("the watch of pods broke and goes on: %s", error.message)
+                await asyncio.sleep(LIST_AGAIN_SECONDS)
+
+    def _take(self, kind: str, body: dict[str, object]) -> None:
+        if kind == "DELETED":
+            key = pod_key(body)
+            if key is not None:
+                metadata = body["metadata"]
+                assert isinstance(metadata, dict)
+                self._store.drop_pod(key, metadata["name"], metadata["uid"])
+        elif kind in ("ADDED", "MODIFIED"):
+            self._store.put_pod(body)

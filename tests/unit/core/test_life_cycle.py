@@ -1,0 +1,228 @@
+"""What is decided, as sentences: suspension, deadlines, the end and what follows it, whose job it is."""
+
+import json
+
+import pytest
+from tests.unit.core.builders import NOW, a_job, a_worker, progress
+
+from kerasjob_api.spec import Elastic
+from kerasjob_api.status import FailureStatus, SlotStatus
+from kerasjob_api.wire import CheckpointRef, FailureRecord
+from kerasjob_core.observed import Endpoint
+from kerasjob_core.plan import DeleteJob, DeleteWorker, Plan
+from kerasjob_core.times import from_rfc3339
+
+
+def kinds(plan):
+    return [type(action).__name__ for action in plan.actions]
+
+
+def reasons(plan):
+    return [event.reason for event in plan.events]
+
+
+# spec.suspend.
+
+
+def test_a_job_that_is_made_suspended_is_accepted_and_makes_nothing():
+    job = a_job(2, suspend=True)
+    plan = job.decide()
+    assert (plan.status.phase, plan.status.resolved, plan.status.start_time) == ("Suspended", None, None)
+    assert plan.actions == ()
+    assert reasons(plan) == ["Suspended"]
+    assert job.next().decide(100) == Plan()
+
+
+def test_what_it_begins_with_is_pinned_when_it_starts():
+    job = a_job(2, suspend=True).next().with_spec(suspend=False, seed=9)
+    plan = job.decide(1000)
+    assert plan.status.resolved.seed == 9
+    assert from_rfc3339(plan.status.start_time) == NOW + 1000
+    assert plan.status.phase == "Pending"
+    assert kinds(job.next(1000).decide(1000)) == ["EnsureBase", "CreateWorker", "CreateWorker"]
+
+
+def test_a_running_job_is_suspended_first_in_writing_then_its_pods_go():
+    job = a_job(2).running().with_spec(suspend=True)
+    plan = job.decide()
+    assert (plan.status.phase, plan.status.ring.broken, plan.status.base_incarnation) == ("Suspended", True, 1)
+    assert plan.actions == ()
+    assert job.next().decide().actions == (
+        DeleteWorker("mnist-0-0", "pod-0-0"),
+        DeleteWorker("mnist-1-0", "pod-1-0"),
+    )
+
+
+def test_what_happens_to_pods_of_a_suspended_job_is_no_loss():
+    job = a_job(2).running().with_spec(suspend=True).next()
+    gone = job.ended(0, 30, FailureRecord("Preempted")).ended(1, 137).next()
+    assert (gone.status.restarts, gone.status.disruptions, gone.status.phase) == (0, 0, "Suspended")
+    assert gone.without(0).without(1).decide() == gone.without(0).without(1).next().decide()
+
+
+def test_the_last_word_of_a_suspended_leader_is_kept():
+    said = FailureRecord("Preempted", progress=progress(7), checkpoint=CheckpointRef("s3://b/c", 70, ""))
+    job = a_job(2).running().with_spec(suspend=True).next().ended(0, 30, said)
+    status = job.decide(5).status
+    assert (status.progress.step, status.checkpoint.step) == (7, 70)
+
+
+def test_a_resumed_job_makes_pods_of_new_names_and_the_next_ring():
+    job = a_job(2).running().with_spec(suspend=True).next().without(0).without(1)
+    resumed = job.with_spec(suspend=False).next(50)
+    assert resumed.status.phase == "Restarting"
+    assert [(a.slot, a.incarnation) for a in resumed.decide(50).actions] == [(0, 1), (1, 1)]
+    there = resumed.with_workers(a_worker(0, 1), a_worker(1, 1)).next(51)
+    assert there.status.ring.revision == 2
+
+
+def test_a_leader_that_ended_well_while_it_was_suspended_has_ended_well():
+    job = a_job(2).running().with_spec(suspend=True).next().ended(0, 0)
+    assert job.decide().status.phase == "Succeeded"
+
+
+# spec.activeDeadlineSeconds.
+
+
+def test_a_job_that_takes_too_long_fails():
+    job = a_job(active_deadline_seconds=100).running()
+    assert job.decide(99).requeue_after == 1
+    plan = job.decide(100)
+    assert (plan.status.phase, plan.status.last_failure.reason) == ("Failed", "DeadlineExceeded")
+    assert "spec.activeDeadlineSeconds" in plan.status.last_failure.message
+
+
+def test_suspended_time_does_not_count():
+    job = a_job(active_deadline_seconds=100).running().with_spec(suspend=True).next(40)
+    assert job.status.active_seconds == 40
+    assert job.decide(1000).status is None or job.decide(1000).status.phase == "Suspended"
+    resumed = job.without(0).with_spec(suspend=False).next(1000)
+    assert resumed.decide(1059).status is None
+    assert resumed.decide(1060).status.last_failure.reason == "DeadlineExceeded"
+
+
+# The end.
+
+
+ENDED = a_job(2).running().ended(0, 0).next()
+
+
+@pytest.mark.parametrize(
+    ("policy", "deleted"), [("Running", ["mnist-1-0"]), ("All", ["mnist-0-0", "mnist-1-0"]), ("None", [])]
+)
+def test_which_pods_stay_is_clean_pod_policys(policy, deleted):
+    assert [action.name for action in ENDED.with_spec(clean_pod_policy=policy).decide().actions] == deleted
+
+
+def test_a_job_goes_when_its_time_is_over_and_never_before():
+    """The end is known to the second, rounded down."""
+    job = ENDED.with_spec(ttl_seconds_after_finished=30).without(1)
+    job = job.next()
+    assert job.decide(29.9).actions == ()
+    assert 0 < job.decide(29.9).requeue_after <= 2
+    assert job.decide(30.9).actions == ()
+    assert job.decide(31).actions == (DeleteJob(),)
+
+
+def test_without_such_a_time_it_stays():
+    assert ENDED.without(1).decide(1e8) == Plan()
+
+
+def test_a_change_after_the_end_is_seen_and_changes_nothing_else():
+    job = ENDED.without(1).with_spec(ttl_seconds_after_finished=30)
+    plan = job.decide()
+    assert plan.status == ENDED.status.model_copy(update={"observed_generation": 2})
+
+
+# spec.successPolicy.
+
+
+def test_with_success_policy_all_every_member_must_be_done():
+    job = a_job(2, success_policy="All").running().ended(0, 0)
+    assert job.decide(5).status.phase == "Running"
+    assert job.next().ended(1, 0).decide().status.phase == "Succeeded"
+
+
+def test_with_success_policy_all_a_member_that_raises_later_fails_the_job():
+    job = a_job(2, success_policy="All").running().ended(0, 0).next()
+    assert job.ended(1, 10, FailureRecord("UserError", "bad", "ValueError")).decide().status.phase == "Failed"
+
+
+# spec.managedBy.
+
+
+def test_a_job_of_another_controller_is_left_alone():
+    assert a_job(managed_by="kueue.x-k8s.io/multikueue").decide() == Plan()
+    assert a_job(managed_by="kerasjob.dev/operator").decide().status.phase == "Pending"
+
+
+# What is read once.
+
+
+def test_a_change_that_has_no_effect_is_said_and_taken_back():
+    job = a_job(2).running().with_spec(env=({"name": "A", "value": "1"},))
+    plan = job.decide()
+    assert plan.status.condition("SpecChangeIgnored").status == "True"
+    assert reasons(plan) == ["PinnedAtTheStart"]
+    again = job.next().with_spec(ttl_seconds_after_finished=5)
+    assert reasons(again.decide()) == []
+    back = job.next().with_spec(env=())
+    assert back.decide().status.condition("SpecChangeIgnored").status == "False"
+
+
+def test_before_anything_was_made_it_has_an_effect():
+    job = a_job(2).accepted().but(base_present=False).with_spec(env=({"name": "A", "value": "1"},))
+    assert job.decide().status.condition("SpecChangeIgnored") is None
+
+
+def test_a_change_of_what_is_read_at_any_time_is_no_such_change():
+    job = a_job(2).running().with_spec(active_deadline_seconds=1000, startup_timeout_seconds=5)
+    assert job.decide().status.condition("SpecChangeIgnored") is None
+
+
+# spec.workers of an elastic job.
+
+
+def test_workers_above_a_smaller_number_leave_after_a_saved_step():
+    job = a_job(3, elastic=Elastic(min_workers=1)).running().with_spec(workers=2)
+    plan = job.decide()
+    ring = plan.status.ring
+    assert (ring.revision, [m.slot for m in ring.members], ring.after_step, ring.broken) == (2, [0, 1], True, False)
+    assert (plan.status.restarts, plan.status.disruptions) == (0, 0)
+    assert reasons(plan) == ["RingShrinks"]
+    after = job.next().decide()
+    assert [a.name for a in after.actions if isinstance(a, DeleteWorker)] == ["mnist-2-0"]
+    assert [a.worker for a in after.actions if type(a).__name__ == "PushRing"] == ["mnist-0-0", "mnist-1-0"]
+
+
+def test_a_smaller_number_waits_while_a_member_is_being_lost():
+    job = a_job(3, elastic=Elastic(min_workers=1)).running().with_spec(workers=2).worker(1, ready=False)
+    assert job.decide().status.ring.revision == 1
+
+
+def test_a_slot_that_comes_back_has_a_new_name():
+    job = a_job(3, elastic=Elastic(min_workers=1)).running().with_spec(workers=2).next().without(2)
+    plan = job.with_spec(workers=3).decide()
+    created = [a for a in plan.actions if type(a).__name__ == "CreateWorker"]
+    assert [(a.slot, a.incarnation) for a in created] == [(2, 1)]
+
+
+# Size.
+
+
+def test_the_status_of_a_thousand_workers_is_bounded():
+    """All replaced a hundred times, with long addresses and long words."""
+    job = a_job(1024, max_restarts=10_000).ready()
+    hosts = [f"10.244.{slot // 16 + 100}.{slot % 156 + 100}" for slot in range(1024)]
+    workers = [a_worker(slot, 100, endpoint=Endpoint(host, 8470, 8480)) for slot, host in enumerate(hosts)]
+    status = job.status.model_copy(
+        update={
+            "slots": tuple(SlotStatus(slot=slot, incarnation=100) for slot in range(1024)),
+            "failures": tuple(FailureStatus(worker=1, message="x" * 1024) for _ in range(5)),
+        }
+    )
+    job = job.with_status(status).with_workers(*workers).next()
+    assert len(job.status.ring.members) == 1024
+    data = job.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    size = len(json.dumps(data, separators=(",", ":")))  # as the API server stores it
+    assert size < 100 * 1024
