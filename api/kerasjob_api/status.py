@@ -55,6 +55,13 @@ class RingMember(StatusModel):
     port: int | None = Field(default=None, description="TensorFlow's; the ring's, where not given.")
 
 
+class SlotStatus(StatusModel):
+    """One incarnation of a slot, whose pod was replaced so often."""
+
+    slot: int
+    incarnation: int
+
+
 class RingStatus(StatusModel):
     """The ring revision in force. Written before it is used."""
 
@@ -64,13 +71,9 @@ class RingStatus(StatusModel):
     members: tuple[RingMember, ...] = ()
     broken: bool = Field(default=False, description="A member was lost; its loss has been counted.")
     after_step: bool = Field(default=False, description="The ring before is whole; its trainers end after a step.")
-
-
-class SlotStatus(StatusModel):
-    """A slot whose pod was replaced at least once."""
-
-    slot: int
-    incarnation: int
+    former_leader: SlotStatus | None = Field(
+        default=None, description="Of the ring before, where that is whole: it may end well before it takes this one."
+    )
 
 
 class MetricValue(StatusModel):

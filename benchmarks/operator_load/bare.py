@@ -40,7 +40,7 @@ async def write_job(api: KubernetesApi, events: Events, name: str, workers: int)
         (NETWORK_POLICIES, render.network_policy(ref, "kerasjob-system", "monitoring")),
     ):
         await api.create(resource, NAMESPACE, body)
-    template = render.pod_template(ref, spec, "image")
+    template = plan["data"][render.POD_FILE]
     for slot in range(workers):
         await api.create(PODS, NAMESPACE, render.pod(ref, template, slot, 0), strict=True)
     members = [{"slot": slot, "incarnation": 0, "host": "127.16.0.1"} for slot in range(workers)]

@@ -73,6 +73,12 @@ class Draft:
         return self.observed.worker(slot, self.incarnation_of(slot))
 
     @property
+    def slots(self) -> list[int]:
+        """All that the job counts on: those of the spec, and those that its ring has not let go yet."""
+        ring, number = self.status.ring, self.spec.workers
+        return [*range(number), *sorted(m.slot for m in (ring.members if ring else ()) if m.slot >= number)]
+
+    @property
     def workers(self) -> list[Worker]:
         """The pods in force of all slots, as far as they are there."""
         return [w for slot in range(self.spec.workers) if (w := self.current(slot)) is not None]

@@ -9,6 +9,7 @@ import socket
 import sys
 
 import kopf
+import uvloop
 from kopf._core.engines.peering import Identity
 
 from kerasjob_operator import handlers, health, key
@@ -82,7 +83,8 @@ def main() -> None:
     )
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     try:
-        asyncio.run(run(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
     except ApiError as error:
         sys.exit(f"kerasjob-operator: the API server does not let it start: {error}")
 

@@ -7,13 +7,13 @@ all else together, and so does the official client's way to a request.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTClientObject
 
@@ -167,7 +167,7 @@ class KubernetesApi:
                 if response.status >= 400:
                     raise self._error(response, await response.read())
                 async for line in response.content:
-                    event = json.loads(line)
+                    event = orjson.loads(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
                         raise ApiError(int(status.get("code", 0)), status.get("reason", ""), status.get("message", ""))
@@ -200,7 +200,7 @@ class KubernetesApi:
                 method,
                 resource.path(namespace, name, subresource),
                 params=query,
-                data=None if body is None else json.dumps(body).encode(),
+                data=None if body is None else orjson.dumps(body),
                 headers=headers,
                 timeout=TIMEOUT,
             ) as response:
@@ -239,7 +239,7 @@ class KubernetesApi:
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        value = orjson.loads(data)
     except ValueError:
         return {"message": data[:500].decode(errors="replace")}
     return value if isinstance(value, dict) else {"message": str(value)[:500]}

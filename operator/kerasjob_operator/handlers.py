@@ -29,6 +29,10 @@ class _KeepNothing(kopf.ProgressStorage, kopf.DiffBaseStorage):
     def touch(self, **_: Any) -> None:
         """Nothing is kept."""
 
+    def build(self, **_: Any) -> Any:
+        """Nothing is compared: no copy of the object is made for it."""
+        return {}
+
     def clear(self, *, essence: Any) -> Any:
         """Nothing was added."""
         return essence

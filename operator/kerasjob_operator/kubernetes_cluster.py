@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import Any, NoReturn
@@ -48,7 +47,7 @@ class KubernetesCluster:
         self._agents = agents
         self._settings = settings
         self._events = Events(api)
-        self._templates: dict[str, dict[str, Any]] = {}  # the pinned pod by job uid
+        self._templates: dict[str, str] = {}  # the pinned pod by job uid
 
     def observe(self, namespace: str, name: str) -> Observed | None:
         """What the store knows."""
@@ -113,7 +112,7 @@ class KubernetesCluster:
 
     async def _try_out(self, job: Job, plan: dict[str, Any]) -> None:
         """Has the server check the pod before it is pinned: a fault in what the user gave can still be mended then."""
-        body = render.pod(job.ref, json.loads(plan["data"][render.POD_FILE]), 0, job.status.incarnation_of(0))
+        body = render.pod(job.ref, plan["data"][render.POD_FILE], 0, job.status.incarnation_of(0))
         try:
             await self._api.create(PODS, job.ref.namespace, body, strict=True, dry_run=True)
         except ApiError as error:
@@ -177,8 +176,8 @@ class KubernetesCluster:
         report = await self._agents.push_ring(action.endpoint, action.ring)
         self._store.put_report((job.ref.namespace, job.ref.name), action.worker, report)
 
-    async def _template(self, job: Job) -> dict[str, Any]:
-        """The pod as it was pinned at the first start."""
+    async def _template(self, job: Job) -> str:
+        """The pod as it was pinned at the first start, as JSON."""
         if job.ref.uid not in self._templates:
             try:
                 plan = await self._must_be_ours(job, CONFIG_MAPS, names.plan_name(job.ref.name))
@@ -190,7 +189,7 @@ class KubernetesCluster:
         return self._templates[job.ref.uid]
 
     def _keep_template(self, uid: str, plan: dict[str, Any]) -> None:
-        self._templates[uid] = json.loads(plan["data"][render.POD_FILE])
+        self._templates[uid] = plan["data"][render.POD_FILE]
         if len(self._templates) > TEMPLATES_MAX:
             del self._templates[next(iter(self._templates))]  # the oldest; it can be read again
 

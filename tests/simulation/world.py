@@ -31,6 +31,7 @@ class Pod:
     disruption: str | None = None
     exit: Exit | None = None
     ring: Ring | None = None
+    next_ring: Ring | None = None  # that it has been given and will not come to
     state: str = "ready"
     trainer_exit: TrainerExit | None = None
     step: int = 0
@@ -62,7 +63,10 @@ class Pod:
 
     def report(self):
         progress = Progress(0, 1, 1, self.step) if self.state in ("training", "finished") else None
-        return WorkerReport(self.slot, self.incarnation, self.revision, self.state, None, self.trainer_exit, progress)
+        revision, state = self.revision, self.state
+        if self.next_ring is not None:
+            revision, state = self.next_ring.revision, "forming"
+        return WorkerReport(self.slot, self.incarnation, revision, state, None, self.trainer_exit, progress)
 
     def observed(self, report):
         return Worker(
@@ -193,9 +197,16 @@ class World:
             return False
         if ring.revision < pod.revision:
             return False
+        if ring.after_step and pod.state == "training" and self._is_at_its_end(pod):
+            pod.next_ring = ring  # there is no further step after which to end: the program ends, on all workers
+            return True
         if ring.revision > pod.revision:
             pod.ring, pod.state, pod.trainer_exit = ring, "forming", None
         return True
+
+    def _is_at_its_end(self, pod):
+        members = [member for member in self._members(pod.ring) if member is not None]
+        return any(member.revision == pod.revision and member.step >= self.program_steps for member in members)
 
     @property
     def has_ended(self):

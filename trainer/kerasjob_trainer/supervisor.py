@@ -275,7 +275,8 @@ class Supervisor:
         if self._stopping:
             self._endings.preempted(self._stop_began + DRAIN_SECONDS)
             return
-        if self._wanted is not None and self._wanted.revision > run.ring.revision:
+        # A program that has ended well has ended, even where a larger ring was to go on with it.
+        if code != ExitCode.DONE and self._wanted is not None and self._wanted.revision > run.ring.revision:
             self._begin()
             return
         oom_kills = num_oom_kills()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kerasjob_api.constants import ConditionType
+from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import Observed, Worker
 from kerasjob_core.plan import Action, DeleteJob, DeleteWorker, Plan, in_turn
@@ -15,6 +17,8 @@ from kerasjob_core.times import from_rfc3339
 
 # How long after its grace period a pod may still be there, before its node is taken for dead.
 FORCE_SECONDS = 30.0
+# How long after the leader the others may end by themselves, where it ended well.
+WELL_ENDED_SECONDS = 10.0
 # The time of the end is kept in whole seconds, rounded down: so much later is never too early.
 ROUNDING_SECONDS = 1.0
 
@@ -28,11 +32,24 @@ def after_end(observed: Observed, now: float) -> Plan:
     if left is not None and left <= 0:
         return Plan(actions=(DeleteJob(),))
     policy = "Running" if job.spec is None else job.spec.clean_pod_policy
-    actions: tuple[Action, ...]
-    actions, wait = ((), None) if policy == "None" else _deletions(observed.workers, now, ended=policy == "All")
+    actions: tuple[Action, ...] = ()
+    wait = _seconds_to_wait_for_ends(observed, now)
+    if wait is None and policy != "None":
+        actions, wait = _deletions(observed.workers, now, ended=policy == "All")
     waits = [seconds for seconds in (left, wait) if seconds is not None]
     actions, again = in_turn(actions, min(waits, default=None))
     return Plan(status=seen if seen != status else None, actions=actions, requeue_after=again)
+
+
+def _seconds_to_wait_for_ends(observed: Observed, now: float) -> float | None:
+    """Where the program has ended well, the other workers' ends are a moment away, and better than being deleted."""
+    ended = observed.job.status.completion_time
+    if ended is None or not is_true(observed.job.status, ConditionType.COMPLETE):
+        return None
+    if all(worker.has_ended or worker.deleting for worker in observed.workers):
+        return None
+    left = from_rfc3339(ended) + WELL_ENDED_SECONDS - now
+    return left if left > 0 else None
 
 
 def delete_replaced(draft: Draft) -> None:

@@ -7,6 +7,7 @@ ring that trains is granted again without them in the same pass. It grows, and g
 from __future__ import annotations
 
 from kerasjob_api.constants import ConditionType, Reason
+from kerasjob_api.status import RingStatus
 from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.policies import ring as rings
@@ -21,22 +22,30 @@ def retire(draft: Draft) -> None:
     if ring is None or ring.broken:
         _let_go(draft, surplus)
         return
-    members = {member.slot for member in ring.members}
-    leaving = {slot for slot in members if slot >= workers}
+    leaving = {member.slot for member in ring.members if member.slot >= workers}
     _let_go(draft, surplus - leaving)
-    if not leaving:
-        return
-    rest = [draft.observed.worker(member.slot, member.incarnation) for member in ring.members if member.slot < workers]
-    staying = [worker for worker in rest if worker is not None and rings.can_join(worker)]
-    if not staying or len(staying) < len(rest):
-        return  # one of them is being lost: its loss is counted first
-    message = f"from {len(ring.members)} to {len(staying)} workers, after a step that is saved"
-    if is_true(draft.status, ConditionType.READY):
-        draft.condition(ConditionType.READY, False, Reason.RING_SHRINKS, message)
-    draft.event("Normal", Reason.RING_SHRINKS, message)
+    if leaving and is_true(draft.status, ConditionType.READY):
+        _shrink(draft, ring, leaving)
+
+
+def _shrink(draft: Draft, ring: RingStatus, leaving: set[int]) -> None:
+    ready = [worker for worker in draft.workers if rings.can_join(worker)]
+    staying = {(m.slot, m.incarnation) for m in ring.members if m.slot not in leaving}
+    least = draft.spec.elastic.min_workers if draft.spec.elastic is not None else draft.spec.workers
+    if staying - {(w.slot, w.incarnation) for w in ready} or len(ready) < least:
+        return  # one of them is being lost, whose loss is counted first; or those that are missing come first
+    if not staying:
+        # All that is known is with those that leave: the others are taken in first, and get it from them.
+        former = [draft.observed.worker(member.slot, member.incarnation) for member in ring.members]
+        ready += [worker for worker in former if worker is not None]
+        leaving = set()
+    message = f"from {len(ring.members)} to {len(ready)} workers, after a step that is saved"
+    reason = Reason.RING_SHRINKS if leaving else Reason.RING_GROWS
+    draft.condition(ConditionType.READY, False, reason, message)
+    draft.event("Normal", reason, message)
     draft.set(waiting_since=to_rfc3339(draft.now))
     _let_go(draft, leaving)
-    rings.grant(draft, staying, after_step=True)
+    rings.grant(draft, ready, after_step=True)
 
 
 def _let_go(draft: Draft, slots: set[int]) -> None:

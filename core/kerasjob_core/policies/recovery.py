@@ -23,6 +23,7 @@ from kerasjob_api.constants import ConditionType, Reason, WorkerState
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.names import pod_name
 from kerasjob_api.status import FailureStatus, RingStatus
+from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import PodPhase, Worker
 from kerasjob_core.plan import ConfirmAbsent
@@ -48,7 +49,7 @@ class Loss:
 def count_losses(draft: Draft) -> bool:
     """Counts what was lost since the last pass and gives each lost slot its next incarnation. Whether that ended the
     job, by a rule of the user's."""
-    losses = [loss for slot in range(draft.spec.workers) if (loss := _loss_of(draft, slot)) is not None]
+    losses = [loss for slot in draft.slots if (loss := _loss_of(draft, slot)) is not None]
     if not any(loss.replace for loss in losses):
         losses += _trainers_lost(draft)
     if not losses:
@@ -78,7 +79,6 @@ def count_losses(draft: Draft) -> bool:
 
 
 def _loss_of(draft: Draft, slot: int) -> Loss | None:
-    status = draft.status
     incarnation = draft.incarnation_of(slot)
     worker = draft.observed.worker(slot, incarnation)
     if worker is not None and not worker.has_ended and not worker.deleting:
@@ -86,7 +86,7 @@ def _loss_of(draft: Draft, slot: int) -> Loss | None:
     member = draft.rank_of(slot, incarnation) is not None
     if worker is None:
         return _vanished(draft, slot, incarnation) if member else None
-    if worker.phase is PodPhase.SUCCEEDED and not (status.ring is not None and status.ring.broken and member):
+    if worker.phase is PodPhase.SUCCEEDED and not (member and _is_missed(draft, worker)):
         return None  # done for itself; the leader's word ends the job
     return Loss(
         slot,
@@ -95,6 +95,17 @@ def _loss_of(draft: Draft, slot: int) -> Loss | None:
         replace=True,
         was_member=member,
     )
+
+
+def _is_missed(draft: Draft, worker: Worker) -> bool:
+    """Whether the ring waits for a member that is done for itself: one that forms again, or that it never took."""
+    ring = draft.status.ring
+    if ring is None or ring.broken or is_true(draft.status, ConditionType.READY):
+        return ring is not None and ring.broken
+    if worker.report is not None and worker.report.revision == ring.revision:
+        return False
+    reports = [w.report for w in draft.workers if w.report is not None and w.report.revision == ring.revision]
+    return any(report.state == WorkerState.FORMING for report in reports)
 
 
 def _vanished(draft: Draft, slot: int, incarnation: int) -> Loss | None:

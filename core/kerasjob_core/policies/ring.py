@@ -6,7 +6,7 @@ While the operator is down training goes on; forming a new ring waits for it. Se
 from __future__ import annotations
 
 from kerasjob_api.constants import TF_PORT_BASE, TF_PORT_SPAN, ConditionType, Reason, WorkerState
-from kerasjob_api.status import RingMember, RingStatus
+from kerasjob_api.status import RingMember, RingStatus, SlotStatus
 from kerasjob_api.wire import Member, Ring
 from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
@@ -69,8 +69,17 @@ def _should_grow(draft: Draft, ring: RingStatus, ready: list[Worker]) -> bool:
 
 def grant(draft: Draft, workers: list[Worker], *, after_step: bool = False) -> None:
     """Makes the next revision of the ring of these workers. `after_step`: the one before ends after a saved step."""
-    revision = 1 if draft.status.ring is None else draft.status.ring.revision + 1
-    ring = RingStatus(revision=revision, port=TF_PORT_BASE + revision % TF_PORT_SPAN, after_step=after_step)
+    old = draft.status.ring
+    revision = 1 if old is None else old.revision + 1
+    leader = (
+        SlotStatus(slot=old.members[0].slot, incarnation=old.members[0].incarnation) if old and after_step else None
+    )
+    ring = RingStatus(
+        revision=revision,
+        port=TF_PORT_BASE + revision % TF_PORT_SPAN,
+        after_step=after_step,
+        former_leader=leader,
+    )
     members = tuple(_member(worker, ring) for worker in workers)
     draft.set(ring=ring.model_copy(update={"members": members}))
 
@@ -104,8 +113,9 @@ def report(draft: Draft) -> None:
         return
     trains = [
         w
-        for w in draft.workers
-        if w.report is not None
+        for m in ring.members
+        if (w := draft.observed.worker(m.slot, m.incarnation)) is not None
+        and w.report is not None
         and w.report.revision == ring.revision
         and w.report.state in (WorkerState.TRAINING, WorkerState.FINISHED)
     ]

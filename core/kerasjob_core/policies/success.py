@@ -9,23 +9,31 @@ from __future__ import annotations
 
 from kerasjob_api.constants import ConditionType, Reason
 from kerasjob_api.exit_codes import ExitCode
+from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import PodPhase, Worker
 
 
 def reached(draft: Draft) -> bool:
     """Marks the job complete where it is."""
-    leader = draft.leader  # also while it is replaced, or the job is suspended: what it has done is done
-    candidates = draft.workers if leader is None else [leader, *draft.workers]
-    if not any(_says_done(draft, worker) for worker in candidates) or not _are_enough(draft):
+    # The leader also while it is replaced, or the job is suspended: what it has done is done. A member that is not the
+    # leader ends with 0 for itself, a stranger to the ring only by finding the record.
+    strangers = [worker for worker in draft.workers if draft.rank_of(worker.slot, worker.incarnation) is None]
+    if not any(_is_done(worker) for worker in (draft.leader, _former_leader(draft), *strangers)):
+        return False
+    if not _are_enough(draft):
         return False
     _complete(draft)
     return True
 
 
-def _says_done(draft: Draft, worker: Worker) -> bool:
-    # A member that is not the leader ends with 0 for itself; a stranger to the ring only by finding the record.
-    return _is_done(worker) and draft.rank_of(worker.slot, worker.incarnation) in (0, None)
+def _former_leader(draft: Draft) -> Worker | None:
+    """Of a ring whose trainers are to end after a step, which may be their program's last."""
+    ring = draft.status.ring
+    former = ring.former_leader if ring is not None else None
+    if former is None or is_true(draft.status, ConditionType.READY):
+        return None
+    return draft.observed.worker(former.slot, former.incarnation)
 
 
 def _is_done(worker: Worker | None) -> bool:
@@ -35,8 +43,10 @@ def _is_done(worker: Worker | None) -> bool:
 
 
 def _are_enough(draft: Draft) -> bool:
+    """With `All` the members of a ring that trains. One that was lost after the leader was done, or came after, would
+    only find the record of that."""
     ring = draft.status.ring
-    if draft.spec.success_policy == "Leader" or ring is None:
+    if draft.spec.success_policy == "Leader" or ring is None or ring.broken or _former_leader(draft) is not None:
         return True
     return all(_is_done(draft.current(member.slot)) for member in ring.members if member.slot < draft.spec.workers)
 

@@ -126,3 +126,26 @@ def test_what_the_server_cannot_see_is_said_too():
     spec, faults = parse_spec({"program": {"script": "a"}, "workers": 2, "elastic": {"minWorkers": 3}})
     assert (spec, faults) == (None, ("spec.elastic.minWorkers: at most spec.workers, which is 2, got 3",))
     assert parse_spec({"program": {"script": "a"}, "workers": 3, "elastic": {"minWorkers": 3}})[1] == ()
+
+
+def test_a_program_that_ends_before_the_larger_ring_is_taken_has_ended():
+    """Its leader is the first of the smaller one, whatever its rank is to be."""
+    job = elastic(0).running().ended(0, 137).next().lost(1, code=20).lost(2, code=20).without(0)
+    job = job.with_status(job.decide().status)
+    job = job.with_workers(*(replace(w, report=a_report(w, 2)) for w in job.workers)).next(5)
+    assert job.status.phase == "Running"
+    job = job.with_workers(*job.workers, a_worker(0, 1)).next(6)
+    assert [m.slot for m in job.status.ring.members] == [0, 1, 2]
+    assert job.ended(2, 0).decide(7).status is None, "that is no leader's word"
+    assert job.ended(1, 0).decide(7).status.phase == "Succeeded"
+
+
+def test_a_member_that_is_done_before_it_takes_the_larger_ring_is_missed():
+    job = elastic(0).running().ended(0, 137).next().lost(1, code=20).lost(2, code=20).without(0)
+    job = job.with_status(job.decide().status)
+    job = job.with_workers(*(replace(w, report=a_report(w, 2)) for w in job.workers)).next(5)
+    job = job.with_workers(*job.workers, a_worker(0, 1)).next(6)
+    done = job.ended(2, 0)
+    assert done.decide(7).status is None, "nobody waits for it yet, as far as is known"
+    status = done.reports(0, "forming", 3).decide(7).status
+    assert (status.ring.broken, status.restarts) == (True, 2)

@@ -111,7 +111,7 @@ ENDED = a_job(2).running().ended(0, 0).next()
     ("policy", "deleted"), [("Running", ["mnist-1-0"]), ("All", ["mnist-0-0", "mnist-1-0"]), ("None", [])]
 )
 def test_which_pods_stay_is_clean_pod_policys(policy, deleted):
-    assert [action.name for action in ENDED.with_spec(clean_pod_policy=policy).decide().actions] == deleted
+    assert [action.name for action in ENDED.with_spec(clean_pod_policy=policy).decide(10).actions] == deleted
 
 
 def test_a_job_goes_when_its_time_is_over_and_never_before():
@@ -198,6 +198,21 @@ def test_workers_above_a_smaller_number_leave_after_a_saved_step():
 def test_a_smaller_number_waits_while_a_member_is_being_lost():
     job = a_job(3, elastic=Elastic(min_workers=1)).running().with_spec(workers=2).worker(1, ready=False)
     assert job.decide().status.ring.revision == 1
+
+
+def test_where_all_that_train_are_to_leave_the_others_come_first():
+    """Only those that leave hold what training has come to."""
+    job = a_job(2, elastic=Elastic(min_workers=1, wait_seconds=0)).running().ended(0, 137).next()
+    job = job.lost(1, code=20).without(0)
+    job = job.with_status(job.decide().status)
+    job = job.reports(1, "training", 2).next(5)
+    assert [m.slot for m in job.status.ring.members] == [1]
+    job = job.with_workers(*job.workers, a_worker(0, 1)).with_spec(workers=1)
+    ring = job.decide(6).status.ring
+    assert ([m.slot for m in ring.members], ring.after_step) == ([0, 1], True)
+    grown = job.next(6).reports(0, "training", 3).reports(1, "training", 3).next(7)
+    ring = grown.decide(8).status.ring
+    assert [m.slot for m in ring.members] == [0]
 
 
 def test_a_slot_that_comes_back_has_a_new_name():

@@ -70,12 +70,12 @@ async def test_a_report_that_comes_in_pieces_is_read_to_its_end(agents, serve):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"[" * 20_000, "RecursionError|recursion"),
+        (b"[" * 20_000, "depth limit"),
         (b" " * 70_000, "over 65536 bytes"),
-        (b"not json", "Expecting value"),
+        (b"not json", "invalid literal"),
         (b"[]", "expected an object"),
         (json.dumps(REPORT | {"revision": "one"}).encode(), "revision: expected int"),
-        (b'{"slot": 0, "incarnation": 0, "revision": NaN, "state": "x"}', "NaN is no JSON number"),
+        (b'{"slot": 0, "incarnation": 0, "revision": NaN, "state": "x"}', "unexpected character"),
     ],
 )
 async def test_what_is_no_report_is_refused(agents, serve, body, words):

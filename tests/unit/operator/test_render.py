@@ -18,7 +18,8 @@ def spec(**fields):
 
 
 def pod(slot=0, incarnation=0, **fields):
-    return render.pod(REF, render.pod_template(REF, spec(**fields), "image:1"), slot, incarnation)
+    plan = render.plan(REF, spec(**fields), "image:1", 7)
+    return render.pod(REF, plan["data"]["pod.json"], slot, incarnation)
 
 
 def trainer(body):
@@ -73,8 +74,7 @@ def test_the_plan_pins_pod_and_configuration():
     assert body["immutable"] is True
     config = json.loads(body["data"]["worker.json"])
     assert (config["uid"], config["workers"], config["seed"]) == (REF.uid, 3, 7)
-    template = json.loads(body["data"]["pod.json"])
-    assert render.pod(REF, template, 0, 0) == pod(workers=3, env=[{"name": "A", "value": "1"}])
+    assert render.pod(REF, body["data"]["pod.json"], 0, 0) == pod(workers=3, env=[{"name": "A", "value": "1"}])
 
 
 def test_only_the_jobs_own_pods_reach_tensorflow():
