@@ -67,11 +67,12 @@ class Poller:
         self._next = {key: due for key, due in self._next.items() if key in live}
         # A little less than a whole number of rounds, so that none is missed by a hair.
         leaders = min(max(self._often, len(jobs) / LEADERS_PER_SECOND), LEADER_INTERVAL_MAX_SECONDS)
-        begun = []
-        for job in jobs:
+        begun: list[asyncio.Task[None]] = []
+        # Those that have waited longest first, and no more than can be asked: the others are due in the next round.
+        for job in sorted(jobs, key=lambda job: self._next.get((job.ref.namespace, job.ref.name), 0.0)):
             key = (job.ref.namespace, job.ref.name)
-            if now < self._next.get(key, 0.0):
-                continue
+            if now < self._next.get(key, 0.0) or len(self._asked) >= 2 * AT_ONCE:
+                break
             targets, interval = self._targets(job, leaders)
             self._next[key] = now + interval - self._often / 2
             begun += [self._begin(job, key, worker) for worker in targets if worker.uid not in self._asked]
@@ -80,6 +81,8 @@ class Poller:
     def _targets(self, job: Job, leader_interval: float) -> tuple[list[Worker], float]:
         workers = self._store.workers((job.ref.namespace, job.ref.name))
         workers = [w for w in workers if w.phase is PodPhase.RUNNING and w.endpoint is not None]
+        if job.status.ring is None:
+            return [w for w in workers if not w.ready], self._often  # what keeps it; a pod that is ready says enough
         if not is_true(job.status, ConditionType.READY):
             return workers, self._often
         first = job.status.ring.members[0] if job.status.ring is not None else None

@@ -176,3 +176,21 @@ async def test_one_that_has_never_answered_is_not_silent(store, agents, poller):
     agents.state = None
     await asyncio.gather(*poller.round())
     assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]
+
+
+async def test_before_there_is_a_ring_only_those_that_are_not_ready_are_asked(store, agents, poller):
+    store.put_job(job())
+    body = pod(2, slot=0, uid="p0")
+    body["status"] |= {"podIP": "10.0.0.0", "conditions": [{"type": "Ready", "status": "True"}]}
+    store.put_pod(body)
+    await asyncio.gather(*poller.round())
+    assert agents.asked == ["10.0.0.1"]
+
+
+async def test_no_more_are_asked_at_once_than_can_be(store, agents, poller, monkeypatch):
+    monkeypatch.setattr("kerasjob_operator.poller.AT_ONCE", 0)
+    store.put_job(job(**TRAINS))
+    assert poller.round() == []
+    monkeypatch.setattr("kerasjob_operator.poller.AT_ONCE", 8)
+    assert poller.round() != [], "who was left out is due at once"
+    await asyncio.gather(*poller.round())
