@@ -35,9 +35,10 @@ async def run(settings: OperatorSettings) -> None:
     agents = Agents(await key.load(api, settings.namespace))
     queue = WorkQueue()
     store = Store(settings.default_image, on_change=queue.add)
-    REGISTRY.register(JobCollector(store.jobs))
     lease = Lease(lease_api, settings.namespace, settings.identity or socket.gethostname(), store.look_again)
     api.may_write = lease.is_held
+    # Of several operators one tells of the jobs: twice the series would be twice the jobs.
+    REGISTRY.register(JobCollector(lambda: store.jobs() if lease.is_held() else ()))
     pod_watches = [PodWatch(api, store, ns, settings.resync_seconds) for ns in settings.watched or (None,)]
     poller = Poller(store, agents, settings, is_leading=lease.is_held)
     cluster = KubernetesCluster(api, store, agents, settings)

@@ -106,6 +106,22 @@ def test_a_killed_trainer_is_forked_again_in_place(job, small_reference):
     assert_same_losses(histories_of(cluster.get("kj", "forked")), small_reference)
 
 
+def test_a_suspended_job_goes_on_where_it_was(job, small_reference):
+    cluster.apply(job("paused"))
+    cluster.wait_for("paused", cluster.trains(epoch=2), 3 * MINUTES)
+    cluster.kubectl("patch", "kj", "paused", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    cluster.wait_for("paused", cluster.phase_is("Suspended"), 30)
+    for slot in range(2):
+        cluster.kubectl("wait", f"pod/paused-{slot}-0", "--for=delete", "--timeout=60s")
+    saved = cluster.get("kj", "paused")["status"]
+    assert saved["checkpoint"]["step"] == saved["progress"]["totalStep"], "its last step is saved"
+    cluster.kubectl("patch", "kj", "paused", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+    status = finish("paused")[-1]
+    assert (status["disruptions"], status["restarts"]) == (0, 0)
+    assert {pod["metadata"]["name"] for pod in cluster.pods_of("paused")} == {"paused-0-1", "paused-1-1"}
+    assert_same_losses(histories_of(cluster.get("kj", "paused")), small_reference)
+
+
 @pytest.mark.parametrize("moment", ["starts", "trains"])
 def test_a_killed_operator_is_not_noticed_by_the_job(job, moment):
     name = f"operator-{moment}"
