@@ -36,7 +36,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, generated files
 	@hack/test.sh lint
 
 generate: $(STAMP) ## write the CRD from the typed spec
-	@$(PY) -m kerasjob_api.crd > manifests/crd/kerasjobs.yaml
+	@$(PY) -m kerasjob_api.crd | tee manifests/crd/kerasjobs.yaml > charts/kerasjob/files/kerasjobs.yaml
 
 lock: $(STAMP) ## lock the Python requirements
 	@hack/lock.sh

@@ -78,6 +78,7 @@ TOOLS = (
         tags="remove_all_sd,enable_kubernetes_sd",
     ),
     Tool("pause", "pause"),
+    Tool("helm", "helm", "helm.sh/helm/v4/cmd/helm", on_demand=True),
     Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", on_demand=True),
 )
 CONTROL_PLANE_ONLY = {"etcd", "kube-apiserver", "kubectl", "kube-controller-manager"}

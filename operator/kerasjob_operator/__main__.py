@@ -12,7 +12,7 @@ import kopf
 import uvloop
 from kopf._core.engines.peering import Identity
 
-from kerasjob_operator import handlers, health, key
+from kerasjob_operator import handlers, health, key, logs
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi
 from kerasjob_operator.kubernetes_cluster import KubernetesCluster
@@ -23,7 +23,7 @@ from kerasjob_operator.pod_watch import PodWatch
 from kerasjob_operator.poller import Poller
 from kerasjob_operator.queue import WorkQueue
 from kerasjob_operator.settings import OperatorSettings, from_environment
-from kerasjob_operator.store import Store
+from kerasjob_operator.store import Key, Store
 
 log = logging.getLogger("kerasjob_operator")
 
@@ -34,7 +34,7 @@ async def run(settings: OperatorSettings) -> None:
     api, lease_api = await KubernetesApi.connect(), await KubernetesApi.connect()
     agents = Agents(await key.load(api, settings.namespace))
     queue = WorkQueue()
-    store = Store(settings.default_image, on_change=queue.add)
+    store = Store(settings.default_image)
     lease = Lease(lease_api, settings.namespace, settings.identity or socket.gethostname(), store.look_again)
     api.may_write = lease.is_held
     # Of several operators one tells of the jobs: twice the series would be twice the jobs.
@@ -42,6 +42,12 @@ async def run(settings: OperatorSettings) -> None:
     pod_watches = [PodWatch(api, store, ns, settings.resync_seconds) for ns in settings.watched or (None,)]
     poller = Poller(store, agents, settings, is_leading=lease.is_held)
     cluster = KubernetesCluster(api, store, agents, settings)
+
+    def has_changed(key: Key) -> None:
+        queue.add(key)
+        poller.touch(key)
+
+    store.on_change = has_changed
     loop = Loop(api, cluster, store, queue, lease, pod_watches, settings, lambda: poller.live_jobs)
     tasks = [asyncio.create_task(loop.work(), name=f"worker {n}") for n in range(settings.queue_workers)]
     tasks += [asyncio.create_task(watch.run(), name="pod watch") for watch in pod_watches]
@@ -79,10 +85,7 @@ def main() -> None:
         settings = from_environment(os.environ)
     except ValueError as error:
         sys.exit(f"kerasjob-operator: {error}")
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    logs.set_up(settings)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings))

@@ -50,8 +50,12 @@ class Agents:
         headers = {"Authorization": f"Bearer {self.token(uid)}", "Accept-Encoding": "identity"}
         if self._session is None:
             # The user's program shares the agent's pod: its answers are nobody's word that they claim to be.
+            # Nor are connections kept: each agent is asked now and then, and there are thousands.
             self._session = aiohttp.ClientSession(
-                timeout=TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
+                timeout=TIMEOUT,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
             async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:

@@ -14,7 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from kerasjob_api.constants import Phase
+from kerasjob_api.constants import ConditionType, Phase
+from kerasjob_core.conditions import is_true
 from kerasjob_core.observed import Job
 
 REGISTRY = CollectorRegistry()
@@ -72,6 +73,10 @@ class JobCollector(Collector):
             "kerasjob_status_phase", "1 for a job's phase", labels=["namespace", "name", "phase"]
         )
         ready = GaugeMetricFamily("kerasjob_workers_ready", "Ready workers of a job", labels=["namespace", "name"])
+        desired = GaugeMetricFamily("kerasjob_workers_desired", "Wanted workers of a job", labels=["namespace", "name"])
+        late = GaugeMetricFamily(
+            "kerasjob_checkpoints_late", "1 while the store takes no checkpoints of a job", labels=["namespace", "name"]
+        )
         restarts = GaugeMetricFamily("kerasjob_status_restarts", "Restarts of a job", labels=["namespace", "name"])
         step = GaugeMetricFamily("kerasjob_progress_total_step", "Steps of a job", labels=["namespace", "name"])
         info = GaugeMetricFamily(
@@ -84,6 +89,8 @@ class JobCollector(Collector):
             info.add_metric([*key, job.ref.uid, image, str(job.spec.workers if job.spec is not None else 0)], 1)
             phase_of.add_metric([*key, job.status.phase or Phase.PENDING.value], 1)
             ready.add_metric(key, job.status.workers.ready)
+            desired.add_metric(key, job.spec.workers if job.spec is not None else 0)
+            late.add_metric(key, is_true(job.status, ConditionType.CHECKPOINTS_LATE))
             restarts.add_metric(key, job.status.restarts)
             if job.status.progress is not None:
                 step.add_metric(key, job.status.progress.total_step)
@@ -91,4 +98,4 @@ class JobCollector(Collector):
                     for metric in job.status.progress.metrics:
                         if metric.name == "loss":
                             loss.add_metric(key, float(metric.value))
-        yield from (info, phase_of, ready, restarts, step, loss)
+        yield from (info, phase_of, ready, desired, late, restarts, step, loss)

@@ -6,6 +6,7 @@ A slow agent delays no other: each is asked by a task of its own, and not again 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import time
 from collections.abc import Callable
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 128
 # A leader whose trainer has lost its peers must be noticed soon. With many jobs, this many leaders are asked a second.
-LEADERS_PER_SECOND = 100
-LEADER_INTERVAL_MAX_SECONDS = 20.0
+LEADERS_PER_SECOND = 75
+LEADER_INTERVAL_MAX_SECONDS = 30.0
 
 
 class Poller:
@@ -42,10 +43,29 @@ class Poller:
         self._often = settings.poll_interval_seconds
         self._clock = clock
         self._is_leading = is_leading
-        self._next: dict[Key, float] = {}
-        self.live_jobs = 0
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, Key]] = []  # with entries that no longer count
         self._asked: dict[str, asyncio.Task[None]] = {}  # by pod uid, while they last
         self._slots = asyncio.Semaphore(AT_ONCE)
+        for job in store.jobs():
+            self.touch((job.ref.namespace, job.ref.name))
+
+    @property
+    def live_jobs(self) -> int:
+        """How many jobs there are to be asked about."""
+        return len(self._due)
+
+    def touch(self, key: Key) -> None:
+        """Something is new of a job: where it does not train it is not left for long."""
+        now = self._clock()
+        due = self._due.get(key)
+        if due is None:
+            self._set(key, now)
+        elif due > now + self._often:
+            job = self._store.job(key)
+            is_silent = any(worker.silent_since is not None for worker in self._store.workers(key))
+            if job is not None and (is_silent or not is_true(job.status, ConditionType.READY)):
+                self._set(key, now + self._often / 2)
 
     async def run(self) -> None:
         """For ever, while this operator leads."""
@@ -61,22 +81,26 @@ class Poller:
     def round(self) -> list[asyncio.Task[None]]:
         """Begins to ask the workers of all jobs that are due; the tasks that do."""
         now = self._clock()
-        jobs = [job for job in self._store.jobs() if job.spec is not None and not is_finished(job.status)]
-        self.live_jobs = len(jobs)
-        live = {(job.ref.namespace, job.ref.name) for job in jobs}
-        self._next = {key: due for key, due in self._next.items() if key in live}
-        # A little less than a whole number of rounds, so that none is missed by a hair.
-        leaders = min(max(self._often, len(jobs) / LEADERS_PER_SECOND), LEADER_INTERVAL_MAX_SECONDS)
+        leaders = min(max(self._often, len(self._due) / LEADERS_PER_SECOND), LEADER_INTERVAL_MAX_SECONDS)
         begun: list[asyncio.Task[None]] = []
-        # Those that have waited longest first, and no more than can be asked: the others are due in the next round.
-        for job in sorted(jobs, key=lambda job: self._next.get((job.ref.namespace, job.ref.name), 0.0)):
-            key = (job.ref.namespace, job.ref.name)
-            if now < self._next.get(key, 0.0) or len(self._asked) >= 2 * AT_ONCE:
-                break
+        # No more than can be asked: the others are due in the next round, the longest waiting first.
+        while self._heap and self._heap[0][0] <= now and len(self._asked) < 2 * AT_ONCE:
+            due, key = heapq.heappop(self._heap)
+            if self._due.get(key) != due:
+                continue
+            job = self._store.job(key)
+            if job is None or job.spec is None or is_finished(job.status):
+                del self._due[key]
+                continue
             targets, interval = self._targets(job, leaders)
-            self._next[key] = now + interval - self._often / 2
+            # A little less than a whole number of rounds, so that none is missed by a hair.
+            self._set(key, now + interval - self._often / 2)
             begun += [self._begin(job, key, worker) for worker in targets if worker.uid not in self._asked]
         return begun
+
+    def _set(self, key: Key, due: float) -> None:
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, key))
 
     def _targets(self, job: Job, leader_interval: float) -> tuple[list[Worker], float]:
         workers = self._store.workers((job.ref.namespace, job.ref.name))

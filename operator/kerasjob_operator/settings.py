@@ -21,6 +21,7 @@ class OperatorSettings:
     resync_seconds: how often everything is listed again: an event lost with a broken watch is not lost for ever.
     queue_workers: passes at the same time; a pass waits for the API server most of its time.
     monitoring_namespace: whose pods may read the workers' metrics.
+    log_format: text, or json: one object a line.
     """
 
     namespaces: str = ""
@@ -34,6 +35,7 @@ class OperatorSettings:
     port: int = 8080
     monitoring_namespace: str = "monitoring"
     log_level: str = "INFO"
+    log_format: str = "text"
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -61,6 +63,8 @@ def from_environment(environment: Mapping[str, str]) -> OperatorSettings:
             faults.append(f"{name}: must be greater than 0, got {text}")
     if (level := str(values.get("log_level", "INFO"))) not in logging.getLevelNamesMapping():
         faults.append(f"KERASJOB_LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got {level!r}")
+    if (form := values.get("log_format", "text")) not in ("text", "json"):
+        faults.append(f"KERASJOB_LOG_FORMAT: expected text or json, got {form!r}")
     if faults:
         raise ValueError("; ".join(faults))
     return OperatorSettings(**values)  # type: ignore[arg-type]

@@ -84,6 +84,11 @@ class Store:
             image=self._default_image,
         )
 
+    def job(self, key: Key) -> Job | None:
+        """A job by its name."""
+        entry = self._entries.get(key)
+        return entry.job if entry is not None else None
+
     def jobs(self) -> list[Job]:
         """All jobs."""
         return [entry.job for entry in self._entries.values() if entry.job is not None]

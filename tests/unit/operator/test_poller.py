@@ -63,7 +63,15 @@ def clock():
 
 @pytest.fixture
 def poller(store, agents, clock):
-    return Poller(store, agents, OperatorSettings(), lambda: clock[0])
+    poller = Poller(store, agents, OperatorSettings(), lambda: clock[0])
+    before = store.on_change
+
+    def changed(key):
+        before(key)
+        poller.touch(key)
+
+    store.on_change = changed
+    return poller
 
 
 async def round_of(poller, agents):
@@ -143,31 +151,31 @@ async def test_silence_is_no_news(store, poller, agents, changes):
     assert changes == []
 
 
-async def test_an_agent_that_answers_no_more_is_silent_until_it_does_and_all_others_are_asked(store, agents, poller):
+async def test_an_agent_that_answers_no_more_is_silent_until_it_does_and_all_are_asked(store, agents, poller, clock):
     store.put_job(job(**TRAINS))
     await asyncio.gather(*poller.round())
     agents.state = None
-    poller._next.clear()
+    clock[0] += 60
     await asyncio.gather(*poller.round())
     leader, other = sorted(store.workers(KEY), key=lambda worker: worker.slot)
     assert leader.silent_since is not None
     assert other.silent_since is None
     agents.asked.clear()
     agents.state = "training"
-    poller._next.clear()
+    clock[0] += 60
     await asyncio.gather(*poller.round())
     assert sorted(agents.asked) == ["10.0.0.0", "10.0.0.1"]
     assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]
 
 
-async def test_one_that_was_silent_is_asked_until_it_answers_though_the_leader_trains(store, agents, poller):
+async def test_one_that_was_silent_is_asked_until_it_answers_though_the_leader_trains(store, agents, poller, clock):
     store.put_job(job(**TRAINS))
     await asyncio.gather(*poller.round())
     store.put_silence(KEY, "m-1-0", 1.0)
-    poller._next.clear()
+    clock[0] += 60
     assert await round_of(poller, agents) == ["10.0.0.0", "10.0.0.1"]
     assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]
-    poller._next.clear()
+    clock[0] += 60
     assert await round_of(poller, agents) == ["10.0.0.0"]
 
 
@@ -194,3 +202,16 @@ async def test_no_more_are_asked_at_once_than_can_be(store, agents, poller, monk
     monkeypatch.setattr("kerasjob_operator.poller.AT_ONCE", 8)
     assert poller.round() != [], "who was left out is due at once"
     await asyncio.gather(*poller.round())
+
+
+async def test_what_goes_wrong_is_not_left_for_as_long_as_what_trains(store, agents, poller, clock, monkeypatch):
+    monkeypatch.setattr("kerasjob_operator.poller.LEADERS_PER_SECOND", 0.05)  # as with thousands of jobs
+    store.put_job(job(**TRAINS))
+    await asyncio.gather(*poller.round())
+    clock[0] += 1
+    assert await round_of(poller, agents) != [], "until it is known that it trains it is asked often"
+    clock[0] += 5
+    assert await round_of(poller, agents) == []
+    store.put_job(job(2, ring=RING, conditions=[]))
+    clock[0] += 1
+    assert sorted(await round_of(poller, agents)) == ["10.0.0.0", "10.0.0.1"]

@@ -1,0 +1,167 @@
+"""The chart: its objects are those of manifests/, and it installs, upgrades and goes without a job noticing."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.integration.control_plane import ROOT
+
+from kerasjob_cluster import paths, tools
+
+CHART = ROOT / "charts/kerasjob"
+
+
+def helm(*arguments: str, plane=None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    where = () if plane is None else (f"--kubeconfig={plane.kubeconfig}",)
+    run = subprocess.run(
+        [paths.BIN / "helm", *where, *arguments], capture_output=True, text=True, timeout=120, cwd=CHART.parent
+    )
+    if check and run.returncode != 0:
+        raise AssertionError(f"helm {' '.join(arguments)}: {run.stdout}{run.stderr}")
+    return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _helm():
+    tools.ensure({"helm"})
+
+
+def rendered(*options: str) -> list[dict]:
+    text = helm("template", "kerasjob", str(CHART), "-n", "kerasjob-system", "--skip-tests", *options).stdout
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def plain(document: dict) -> dict:
+    """An object without what Helm says of itself."""
+    document = json.loads(json.dumps(document))
+    metadata = document["metadata"]
+    kept = {key: value for key, value in (metadata.get("labels") or {}).items() if "aggregate-to" in key}
+    metadata.pop("labels", None)
+    metadata.pop("annotations", None)
+    if kept:
+        metadata["labels"] = kept
+    if document["kind"] == "Deployment":
+        spec = document["spec"]
+        spec.pop("selector")
+        spec["template"]["metadata"].pop("labels")
+        container = spec["template"]["spec"]["containers"][0]
+        container.pop("imagePullPolicy", None)
+        container["env"] = {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
+    return document
+
+
+def key(document: dict) -> tuple[str, str]:
+    return document["kind"], document["metadata"]["name"]
+
+
+def test_its_objects_are_those_of_the_manifests(plane):
+    ours = yaml.safe_load_all(plane.kubectl("kustomize", str(ROOT / "manifests")).stdout)
+    manifests = {key(d): plain(d) for d in ours if d["kind"] != "Namespace"}
+    without = ("--set=podDisruptionBudget.enabled=false", "--set=monitoring.service.enabled=false")
+    chart = {key(d): plain(d) for d in rendered(*without)}
+    assert manifests.keys() == chart.keys()
+    environment = chart["Deployment", "kerasjob-operator"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    # Set by the chart to what is the default where it is not set at all.
+    assert {environment.pop(f"KERASJOB_{name}") for name in ("NAMESPACES", "LOG_LEVEL", "LOG_FORMAT")} == {
+        "", "INFO", "text"
+    }  # fmt: skip
+    assert environment.pop("KERASJOB_PROGRESS_INTERVAL_SECONDS") == "15"
+    assert environment.pop("KERASJOB_RESYNC_SECONDS") == "300"
+    assert environment.pop("KERASJOB_MONITORING_NAMESPACE") == "monitoring"
+    for name, wanted in manifests.items():
+        assert chart[name] == wanted, name
+
+
+def test_lint_finds_nothing():
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART)).stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--set=replica=3", "additional properties 'replica' not allowed"),
+        ("--set=replicas=0", "replicas"),
+        ("--set=logLevel=LOUD", "logLevel"),
+        ("--set=watch.namespaces={Team_A}", "watch"),
+        ("--set-string=progressIntervalSeconds=soon", "progressIntervalSeconds"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_with_their_path(option, words):
+    run = helm("template", "kerasjob", str(CHART), option, check=False)
+    assert run.returncode != 0
+    assert words in run.stderr
+
+
+def test_with_a_list_of_namespaces_there_is_nothing_of_the_cluster():
+    kinds = {d["kind"] for d in rendered("--set=watch.namespaces={team-a,team-b}", "--set=crds.install=false")}
+    assert not {kind for kind in kinds if kind.startswith(("Cluster", "CustomResource"))}
+    roles = [d for d in rendered("--set=watch.namespaces={team-a,team-b}") if d["kind"] == "Role"]
+    assert sorted(d["metadata"]["namespace"] for d in roles) == ["kerasjob-system", "team-a", "team-b"]
+
+
+def test_what_a_platform_team_sets_is_there():
+    values = {
+        "imagePullSecrets": [{"name": "registry"}],
+        "commonLabels": {"team": "ml"},
+        "extraEnv": [{"name": "A", "value": "1"}],
+        "tolerations": [{"operator": "Exists"}],
+        "priorityClassName": "high",
+        "networkPolicy": {"enabled": True},
+        "monitoring": {name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "prometheusRule")},
+    }
+    options = [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]
+    documents = {key(d): d for d in rendered(*options)}
+    assert all(d["metadata"]["labels"]["team"] == "ml" for d in documents.values())
+    pod = documents["Deployment", "kerasjob-operator"]["spec"]["template"]["spec"]
+    assert (pod["imagePullSecrets"], pod["priorityClassName"]) == ([{"name": "registry"}], "high")
+    assert {"name": "A", "value": "1"} in pod["containers"][0]["env"]
+    kinds = {kind for kind, _ in documents}
+    assert {
+        "ServiceMonitor",
+        "PodMonitor",
+        "PrometheusRule",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Service",
+    } <= kinds
+    groups = documents["PrometheusRule", "kerasjob"]["spec"]["groups"]
+    assert "KerasJobStalled" in {rule["alert"] for rule in groups[0]["rules"]}
+
+
+def test_it_installs_upgrades_its_crd_and_goes_and_jobs_stay(plane, operator, tmp_path: Path):
+    """Without a node its pods do not run; what is tried is what the API server is asked for."""
+    for team in ("helm-one", "helm-two"):
+        plane.kubectl("create", "namespace", team)
+    for team, crds in (("helm-one", "true"), ("helm-two", "false")):
+        helm(
+            "install", team, str(CHART), "-n", team, f"--set=watch.namespaces={{{team}}}", f"--set=crds.install={crds}",
+            "--take-ownership", plane=plane,
+        )  # fmt: skip
+    job = {
+        "apiVersion": "kerasjob.dev/v1alpha1",
+        "kind": "KerasJob",
+        "metadata": {"name": "kept", "namespace": "helm-one"},
+        "spec": {"program": {"source": "pass"}, "suspend": True},
+    }
+    plane.kubectl("apply", "-f", "-", stdin=json.dumps(job))
+    uid = plane.kubectl("get", "kj/kept", "-n", "helm-one", "-o", "jsonpath={.metadata.uid}").stdout
+
+    newer = tmp_path / "kerasjob"
+    subprocess.run(["cp", "-r", str(CHART), str(newer)], check=True)
+    crd = newer / "files/kerasjobs.yaml"
+    crd.write_text(crd.read_text().replace("description: Number of worker pods.", "description: How many pods."))
+    # What kubectl has applied before is taken over; where Helm was there first no such word is needed.
+    helm(
+        "upgrade", "helm-one", str(newer), "-n", "helm-one", "--set=watch.namespaces={helm-one}", "--force-conflicts",
+        plane=plane,
+    )  # fmt: skip
+    schema = plane.kubectl("get", "crd/kerasjobs.kerasjob.dev", "-o", "json").stdout
+    assert "How many pods." in schema
+    for team in ("helm-one", "helm-two"):
+        helm("uninstall", team, "-n", team, plane=plane)
+    assert plane.kubectl("get", "kj/kept", "-n", "helm-one", "-o", "jsonpath={.metadata.uid}").stdout == uid
+    plane.kubectl("apply", "-k", str(ROOT / "manifests"))
+    plane.kubectl("delete", "kj/kept", "-n", "helm-one")
+    plane.kubectl("delete", "namespace", "helm-one", "helm-two", "--wait=false")
