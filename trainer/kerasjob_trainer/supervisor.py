@@ -272,13 +272,14 @@ class Supervisor:
         if run.watch is not None and code != ExitCode.DONE:
             run.watch.close()
         self._meters.trainer_ended()
-        if self._stopping:
-            self._endings.preempted(self._stop_began + DRAIN_SECONDS)
-            return
-        # A program that has ended well has ended, even where a larger ring was to go on with it.
-        if code != ExitCode.DONE and self._wanted is not None and self._wanted.revision > run.ring.revision:
-            self._begin()
-            return
+        # A program that has ended well has ended, even if it was told to stop, or a larger ring was to go on with it.
+        if code != ExitCode.DONE:
+            if self._stopping:
+                self._endings.preempted(self._stop_began + DRAIN_SECONDS)
+                return
+            if self._wanted is not None and self._wanted.revision > run.ring.revision:
+                self._begin()
+                return
         oom_kills = num_oom_kills()
         oom, self._num_oom_kills = oom_kills > self._num_oom_kills, oom_kills
         verdict = judge(run, code, number, self._settings, oom=oom)
