@@ -6,7 +6,7 @@ CLUSTER := PYTHONPATH=hack $(PY) -m kerasjob_cluster
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-local test-fidelity test-keras lint generate lock cluster-up cluster-down cluster-status benchmark benchmark-trainer benchmark-recovery faults soak soak-faults
+.PHONY: help setup demo test test-local test-fidelity test-keras lint generate lock cluster-up cluster-down cluster-status benchmark benchmark-trainer benchmark-recovery benchmark-operator faults soak soak-faults
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -63,6 +63,9 @@ benchmark: $(STAMP) ## time from apply to the first step, split into its parts (
 benchmark-trainer: $(STAMP) ## steps, input, all-reduce and start, side by side with what is without us
 	@for part in step_speed input_scaling all_reduce start; do \
 	  CUDA_VISIBLE_DEVICES=-1 TF_CPP_MIN_LOG_LEVEL=3 $(PY) benchmarks/$$part.py || exit 1; done
+
+benchmark-operator: $(STAMP) ## what the operator bears, beside a client that only writes (about 40 minutes; builds kwok the first time)
+	@$(PY) -m benchmarks.operator_load --check
 
 benchmark-recovery: $(STAMP) ## what a checkpoint and a lost worker cost, beside what stock Keras and Orbax do (half an hour)
 	@for part in checkpoint recovery; do $(PY) benchmarks/$$part.py || exit 1; done
