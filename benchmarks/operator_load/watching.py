@@ -77,16 +77,15 @@ async def watched(kubeconfig: str):
 
 
 async def _watch(api, resource, hear) -> None:
-    _, version = await api.list_all(resource, NAMESPACE)
+    version = str((await api.list_all(resource, NAMESPACE, lambda _body: None)).version)
     while True:
         try:
-            async for kind, body in api.watch(resource, NAMESPACE, str(version)):
+            async for kind, body in api.watch(resource, NAMESPACE, version):
                 version = body["metadata"]["resourceVersion"]
                 if kind in ("ADDED", "MODIFIED", "DELETED"):
                     hear(kind, body)
         except ApiError as error:
             if error.code == 410:
-                items, version = await api.list_all(resource, NAMESPACE)
-                for body in items:
-                    hear("ADDED", body)
+                listing = await api.list_all(resource, NAMESPACE, lambda body: hear("ADDED", body))
+                version = str(listing.version)
             await asyncio.sleep(0.1)

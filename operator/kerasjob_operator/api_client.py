@@ -17,6 +17,7 @@ import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTClientObject
 
+from kerasjob_operator.listing import Listing
 from kerasjob_operator.metrics import API_REQUEST_SECONDS, API_REQUESTS
 
 CONNECTIONS = 100
@@ -126,10 +127,15 @@ class KubernetesApi:
         return await self._request("delete", "DELETE", resource, namespace, name, body=body)
 
     async def list_all(
-        self, resource: Resource, namespace: str | None, selector: str | None = None, limit: int = 500
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Lists a collection, page by page; the items, and the version of which all pages are."""
-        items: list[dict[str, Any]] = []
+        self,
+        resource: Resource,
+        namespace: str | None,
+        take: Callable[[dict[str, Any]], None],
+        selector: str | None = None,
+        limit: int = 500,
+    ) -> Listing:
+        """Lists a collection page by page and gives each object away, so that no more than a page is held at a time."""
+        uids: set[str] = set()
         token = ""
         while True:
             query = {"limit": str(limit)}
@@ -138,10 +144,12 @@ class KubernetesApi:
             if token:
                 query["continue"] = token
             page = await self._request("list", "GET", resource, namespace, query=query)
-            items += page["items"]
+            for body in page["items"]:
+                take(body)
+                uids.add(body["metadata"]["uid"])
             token = page["metadata"].get("continue", "")
             if not token:
-                return items, int(page["metadata"]["resourceVersion"])
+                return Listing(frozenset(uids), int(page["metadata"]["resourceVersion"]))
 
     async def watch(
         self, resource: Resource, namespace: str | None, version: str, selector: str | None = None

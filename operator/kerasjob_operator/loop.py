@@ -17,7 +17,7 @@ from kerasjob_operator.metrics import LAST_RESYNC, RECONCILE_ERRORS, RECONCILE_S
 from kerasjob_operator.pod_watch import PodWatch
 from kerasjob_operator.queue import Key, WorkQueue
 from kerasjob_operator.settings import OperatorSettings
-from kerasjob_operator.store import Listing, Store
+from kerasjob_operator.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ class Loop:
             wait = self._settings.resync_seconds
             try:
                 for namespace in self._settings.watched or (None,):
-                    self._store.replace_jobs(Listing(*await self._api.list_all(JOBS, namespace)), namespace)
+                    listing = await self._api.list_all(JOBS, namespace, self._store.put_job)
+                    self._store.keep_jobs(listing, namespace)
                 self._store.forget_the_gone()
                 self._last_resync = time.monotonic()
                 LAST_RESYNC.set(time.time())

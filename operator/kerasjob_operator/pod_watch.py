@@ -12,7 +12,7 @@ import time
 
 from kerasjob_api.constants import Label
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
-from kerasjob_operator.store import Listing, Store, pod_key
+from kerasjob_operator.store import Store, pod_key
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,11 @@ class PodWatch:
                     await asyncio.sleep(LIST_AGAIN_SECONDS)
 
     async def _list(self) -> str:
-        items, version = await self._api.list_all(PODS, self._namespace, OURS)
-        self._store.replace_pods(Listing(items, version), self._namespace)
+        listing = await self._api.list_all(PODS, self._namespace, self._store.put_pod, OURS)
+        self._store.keep_pods(listing, self._namespace)
         self.last_listing = time.monotonic()
         self.listed.set()
-        return str(version)
+        return str(listing.version)
 
     async def _hear(self, version: str) -> None:
         while True:

@@ -26,16 +26,9 @@ from kerasjob_core.observed import Job, JobRef, Observed, Waiting, Worker
 from kerasjob_core.times import from_rfc3339
 from kerasjob_core.validate import parse_spec
 from kerasjob_operator import pods
+from kerasjob_operator.listing import Listing
 
 Key = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """All objects of a kind as they were at a version."""
-
-    items: list[dict[str, Any]]
-    version: int
 
 
 @dataclass
@@ -200,29 +193,23 @@ class Store:
         entry.confirmed_absent.add(pod)
         self.on_change(key)
 
-    def replace_jobs(self, listing: Listing, namespace: str | None = None) -> None:
-        """A full listing of jobs, of a namespace or of all: what is older than it and not in it is gone, even if no
-        event said so. All of them are looked at again."""
-        for body in listing.items:
-            self.put_job(body)
-        found = {body["metadata"]["uid"] for body in listing.items}
+    def keep_jobs(self, listing: Listing, namespace: str | None = None) -> None:
+        """After a full listing of jobs, of a namespace or of all, was put: what is older than it and not in it is gone,
+        even if no event said so. All of them are looked at again."""
         for key, entry in self._of(namespace):
             job = entry.job
-            if job is not None and job.ref.uid not in found and entry.version <= listing.version:
+            if job is not None and job.ref.uid not in listing.uids and entry.version <= listing.version:
                 self.drop_job(key, job.ref.uid)
             elif job is not None:
                 self.on_change(key)
             elif not entry.pods:
                 self._entries.pop(key, None)
 
-    def replace_pods(self, listing: Listing, namespace: str | None = None) -> None:
+    def keep_pods(self, listing: Listing, namespace: str | None = None) -> None:
         """The same of pods."""
-        for body in listing.items:
-            self.put_pod(body)
-        found = {body["metadata"]["uid"] for body in listing.items}
         for key, entry in self._of(namespace):
             for pod in list(entry.pods.values()):
-                if pod.worker.uid not in found and pod.version <= listing.version:
+                if pod.worker.uid not in listing.uids and pod.version <= listing.version:
                     self.drop_pod(key, pod.worker.name, pod.worker.uid)
 
     def forget_the_gone(self) -> None:

@@ -12,7 +12,7 @@ from kerasjob_operator.api_client import KubernetesApi
 from kerasjob_operator.kubernetes_cluster import JOBS, PODS, KubernetesCluster
 from kerasjob_operator.pod_watch import OURS
 from kerasjob_operator.settings import OperatorSettings
-from kerasjob_operator.store import Listing, Store
+from kerasjob_operator.store import Store
 
 NAMES = (f"contract-{number}" for number in itertools.count())
 HOSTS = (f"127.0.2.{number}" for number in itertools.count(2))
@@ -32,8 +32,8 @@ class OnKubernetes:
 
     async def look(self):
         """Lists as resync does."""
-        self.store.replace_jobs(Listing(*await self._api.list_all(JOBS, "default")))
-        self.store.replace_pods(Listing(*await self._api.list_all(PODS, "default", OURS)))
+        self.store.keep_jobs(await self._api.list_all(JOBS, "default", self.store.put_job))
+        self.store.keep_pods(await self._api.list_all(PODS, "default", self.store.put_pod, OURS))
 
     async def until(self, condition):
         """Life goes on until the condition holds for what is observed."""

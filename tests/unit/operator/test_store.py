@@ -6,7 +6,8 @@ import pytest
 
 from kerasjob_api.wire import WorkerReport
 from kerasjob_core.observed import Waiting
-from kerasjob_operator.store import Listing, Store
+from kerasjob_operator.listing import Listing
+from kerasjob_operator.store import Store
 
 KEY = ("default", "m")
 
@@ -92,19 +93,23 @@ def test_a_report_is_kept_with_its_pod_and_an_older_revision_is_not(store):
     assert store.observe(KEY).workers[0].report is None
 
 
-def list_all(store, jobs, pods):
+def list_all(store, version, jobs, pods):
     """What a full listing of both brings."""
-    store.replace_jobs(jobs)
-    store.replace_pods(pods)
+    for body in jobs:
+        store.put_job(body)
+    store.keep_jobs(Listing(frozenset(body["metadata"]["uid"] for body in jobs), version))
+    for body in pods:
+        store.put_pod(body)
+    store.keep_pods(Listing(frozenset(body["metadata"]["uid"] for body in pods), version))
     store.forget_the_gone()
 
 
 def test_a_full_listing_drops_what_is_gone(store, changes):
     store.put_job(job())
     store.put_pod(pod())
-    list_all(store, Listing([job()], 5), Listing([], 5))
+    list_all(store, 5, [job()], [])
     assert store.observe(KEY).workers == ()
-    list_all(store, Listing([], 6), Listing([], 6))
+    list_all(store, 6, [], [])
     assert store.observe(KEY) is None
     assert KEY in changes
 
@@ -112,7 +117,7 @@ def test_a_full_listing_drops_what_is_gone(store, changes):
 def test_what_came_after_a_listing_was_made_is_not_dropped_by_it(store):
     store.put_job(job(8))
     store.put_pod(pod(9))
-    list_all(store, Listing([], 7), Listing([], 7))
+    list_all(store, 7, [], [])
     assert len(store.observe(KEY).workers) == 1
 
 
@@ -121,7 +126,7 @@ def test_what_went_after_a_listing_was_made_is_not_brought_back_by_it(store):
     store.put_pod(pod())
     store.drop_pod(KEY, "m-0-0", "p1")
     store.drop_job(KEY, "u1")
-    list_all(store, Listing([job()], 7), Listing([pod()], 7))
+    list_all(store, 7, [job()], [pod()])
     assert store.observe(KEY) is None
     assert store.jobs() == []
     store.put_job(job(9, uid="u2"))
@@ -133,7 +138,7 @@ def test_nothing_stays_of_what_is_gone(store):
     store.drop_job(KEY, "u1")
     store.set_rejection(KEY, Waiting("QuotaExceeded", "the pass was under way when the job went"))
     for version in (2, 3, 4):
-        list_all(store, Listing([], version), Listing([], version))
+        list_all(store, version, [], [])
     assert (store._entries, store._gone, store._gone_before) == ({}, set(), set())
 
 
