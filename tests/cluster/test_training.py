@@ -114,7 +114,7 @@ def test_a_suspended_job_goes_on_where_it_was(job, small_reference):
     for slot in range(2):
         cluster.kubectl("wait", f"pod/paused-{slot}-0", "--for=delete", "--timeout=60s")
     saved = cluster.get("kj", "paused")["status"]
-    assert saved["checkpoint"]["step"] == saved["progress"]["totalStep"], "its last step is saved"
+    assert saved["checkpoint"]["step"] >= saved["progress"]["totalStep"], "its last step is saved"
     cluster.kubectl("patch", "kj", "paused", "--type=merge", "-p", '{"spec":{"suspend":false}}')
     status = finish("paused")[-1]
     assert (status["disruptions"], status["restarts"]) == (0, 0)
@@ -144,6 +144,7 @@ def test_a_killed_operator_is_not_noticed_by_the_job(job, moment):
         and event["objectRef"].get("resource") == "pods"
         and not event["objectRef"].get("subresource")
         and event.get("responseStatus", {}).get("code") == 201
+        and "dryRun=" not in event["requestURI"]
         and event["objectRef"].get("name", "").startswith(f"{name}-")
     ]
     assert sorted(created) == [f"{name}-0-0", f"{name}-1-0"]

@@ -119,6 +119,7 @@ def created(plane, prefix: str) -> list[str]:
         if event["verb"] == "create"
         and event["stage"] == "ResponseComplete"
         and event["responseStatus"]["code"] == 201
+        and "dryRun=" not in event["requestURI"]
         and event["objectRef"].get("resource") == "pods"
         and event["objectRef"].get("name", "").startswith(prefix)
     ]

@@ -73,5 +73,7 @@ class Endings:
 
     def _stop(self, deadline: float) -> None:
         self._uploads.drain(max(0.0, deadline - time.monotonic()))
-        record = FailureRecord(Reason.PREEMPTED, "told to stop; the program goes on from its last checkpoint")
+        report = self._status.report()
+        words = "told to stop; the program goes on from its last checkpoint"
+        record = FailureRecord(Reason.PREEMPTED, words, progress=report.progress, checkpoint=report.checkpoint)
         self.at_once(ExitCode.PREEMPTED, record)
