@@ -308,19 +308,6 @@ def test_the_operator_ends_when_it_is_told_to(operator):
     operator.start()
 
 
-def test_an_api_server_that_was_away_is_heard_again(jobs, kubelet, operator, plane):
-    # After the test of rights: a fresh API server denies everything for a moment, until it knows its roles.
-    start(jobs, kubelet, "through", 90)
-    plane.kill("kube-apiserver")
-    plane.start_again("kube-apiserver")
-    jobs.apply("after")
-    jobs.wait_for_pods("after-0-0", "after-1-0")
-    kubelet.end("through-0-0", 0, failure(reason="Done"))
-    status = jobs.wait("through", ".status.phase", "Succeeded", 30)["status"]
-    assert (status["restarts"], status["disruptions"], status["ring"]["revision"]) == (0, 0, 1)
-    assert operator.get("/healthz") == "ok"
-
-
 def test_bad_settings_are_refused_all_at_once():
     run = subprocess.run(
         [sys.executable, "-m", "kerasjob_operator"],
