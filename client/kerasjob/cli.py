@@ -29,7 +29,8 @@ FILE is a KerasJob in YAML, or a Python script. What a cluster would give is fou
   data[].path  kept where it lies in a directory that you can write; else the copy goes to the worker's own
                directory, with a warning (keras.datasets finds its files either way; a recipe's paths follow)
   checkpoint   where none is given: STATE/checkpoints, so that a job can always go on
-  image, resources, volumes, scheduling, podTemplate mean nothing here
+  image, resources, volumes, scheduling, podTemplate, suspend, managedBy, cleanPodPolicy and
+  ttlSecondsAfterFinished mean nothing here
 
 Ctrl-C stops the job once it has saved; the same command goes on. Ctrl-C again kills it.
 """

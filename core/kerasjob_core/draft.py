@@ -142,15 +142,14 @@ class Draft:
             if self.status.condition(trouble) is not None:
                 self.condition(trouble, False, Reason.JOB_ENDED, "")
 
-    @property
     def has_changed(self) -> bool:
-        """Whether there is anything to be written."""
+        """Whether there is anything to be written; settles first what follows from the rest of the status."""
         self.set(observed_generation=self.observed.job.generation, phase=phase_of(self.status).value)
         return self.status != self.before
 
     def finish(self) -> Plan:
         """The plan. A pass that changes what later passes act on does nothing else."""
-        changed = self.has_changed
+        changed = self.has_changed()
         durable = any(getattr(self.status, name) != getattr(self.before, name) for name in DURABLE)
         actions, again = ((), 0.0) if durable else in_turn(self.actions, self.requeue_after)
         return Plan(

@@ -82,7 +82,7 @@ class Lease:
         holder = spec.get("holderIdentity") or ""
         if holder == self._identity:
             await self._write(self._body(lease, taken=False), began)
-        elif not holder or self._is_stale(lease["metadata"]["resourceVersion"], spec, began):
+        elif not holder or self._is_stale(lease["metadata"]["resourceVersion"], spec):
             log.info("takes the lease%s", f" that {holder} has not renewed" if holder else "")
             await self._write(self._body(lease, taken=True), began)
 
@@ -100,7 +100,9 @@ class Lease:
         except ApiError as error:
             log.warning("the lease could not be given back: %s", error)
 
-    def _is_stale(self, version: str, spec: dict[str, Any], now: float) -> bool:
+    def _is_stale(self, version: str, spec: dict[str, Any]) -> bool:
+        # From when the answer was here, not from when it was asked for: the holder may have renewed it in between.
+        now = self._clock()
         if self._seen[0] != version:
             self._seen = (version, now)
         return now - self._seen[1] >= int(spec.get("leaseDurationSeconds") or LEASE_SECONDS)

@@ -63,8 +63,7 @@ class Poller:
             self._set(key, now)
         elif due > now + self._often:
             job = self._store.job(key)
-            is_silent = any(worker.silent_since is not None for worker in self._store.workers(key))
-            if job is not None and (is_silent or not is_true(job.status, ConditionType.READY)):
+            if job is not None and not is_true(job.status, ConditionType.READY):
                 self._set(key, now + self._often / 2)
 
     async def run(self) -> None:
@@ -133,6 +132,8 @@ class Poller:
         except Unavailable:
             # Not up yet, or gone: the pod's own state says which, unless its node cannot be reached.
             self._store.put_silence(key, worker.name, time.time())
+            if worker.report is not None:
+                self._set(key, self._clock() + self._often / 2)  # how the others do, and whether it comes back
             return
         except Exception:
             log.exception("%s/%s: worker %s could not be asked", *key, worker.name)

@@ -26,7 +26,7 @@ def report(draft: Draft) -> None:
     )
     if new == old:
         return
-    if not draft.has_changed and old.updated_at and not draft.is_over(old.updated_at, INTERVAL_SECONDS):
+    if not draft.has_changed() and old.updated_at and not draft.is_over(old.updated_at, INTERVAL_SECONDS):
         return
     display = draft.status.display.model_copy(update={"workers": f"{new.ready}/{new.desired}"})
     draft.set(workers=new.model_copy(update={"updated_at": to_rfc3339(draft.now)}), display=display)

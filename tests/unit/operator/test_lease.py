@@ -108,6 +108,26 @@ async def test_who_cannot_renew_stops_before_another_may_begin(make, now, server
     assert RENEW_SECONDS + 2 <= LEASE_SECONDS
 
 
+async def test_who_waits_counts_from_the_answer_and_not_from_the_question(make, now, server, monkeypatch):
+    """The holder may renew the Lease while a slow request for it is under way."""
+    first, second = make("a"), make("b")
+    await first.round()
+    get = second._api.get
+
+    async def slowly(*arguments):
+        now[0] += 4
+        await first.round()
+        return await get(*arguments)
+
+    monkeypatch.setattr(second._api, "get", slowly)
+    await second.round()
+    monkeypatch.setattr(second._api, "get", get)
+    now[0] += RENEW_SECONDS - 0.5
+    await second.round()
+    assert first.is_held()
+    assert not second.is_held(), "eight seconds after it asked, less than five after it was answered"
+
+
 async def test_a_lease_that_is_given_back_is_taken_at_once(make, now, server):
     first, second = make("a"), make("b")
     await rounds(now, 2, first, second)
