@@ -13,7 +13,8 @@ import yaml
 
 from kerasjob_api import constants as c
 from kerasjob_api.names import JOB_NAME_MAX, JOB_NAME_PATTERN
-from kerasjob_api.spec import KerasJobSpec, rule
+from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.spec_model import rule
 from kerasjob_api.status import KerasJobStatus
 
 COLUMNS = [

@@ -8,34 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
 from kerasjob_api.constants import CONTROLLER, SOURCE_MAX_BYTES
 from kerasjob_api.recipe import with_text_keys
-
-# A URI of a store: S3, or a directory (a mounted volume, or the local runner's).
-STORE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*|/.*)$"
-ABSOLUTE_PATH = r"^/[^\x00]*$"
-NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-
-# Objects of core/v1 whose schema is Kubernetes's own: kept whole here, checked by the API server when the pod is made.
-CoreObject = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-# A recipe's words are Keras's: kept whole here, checked by `recipe.py` and, where Keras is, by the worker.
-RecipeObject = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-Quantity = Annotated[str | int, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
-
-
-def rule(expression: str, message: str, **extra: str) -> JsonDict:
-    """One CEL rule of the CRD."""
-    return {"rule": expression, "message": message, **extra}
-
-
-class Model(BaseModel):
-    """camelCase outside, snake_case inside; frozen; an unknown field is an error."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+from kerasjob_api.spec_failure import FailurePolicy
+from kerasjob_api.spec_model import NAME, CoreObject, Model, Quantity, RecipeObject, rule
+from kerasjob_api.spec_storage import Checkpoint, Data, Storage
 
 
 class Code(Model):
@@ -91,156 +71,6 @@ class Program(Model):
     @classmethod
     def _as_the_server_has_it(cls, value: Any) -> Any:
         return with_text_keys(value)
-
-
-class S3(Model):
-    """How to reach S3."""
-
-    endpoint: str | None = Field(
-        default=None,
-        pattern=r"^https?://[^\s]+$",
-        max_length=2048,
-        description="URL of an S3 server; AWS where not given.",
-    )
-    region: str | None = Field(default=None, max_length=64, description="Region; the server's default where not given.")
-    secret_name: str | None = Field(
-        default=None,
-        pattern=NAME,
-        max_length=253,
-        description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optionally, AWS_SESSION_TOKEN. "
-        "Where not given, the pod's own identity is used.",
-    )
-
-
-class Storage(Model):
-    """The store that `s3://` URIs of this job mean."""
-
-    s3: S3 = Field(default=S3(), description="How to reach S3.")
-
-
-class Data(Model):
-    """Data that is brought to every worker before the program starts."""
-
-    uri: str = Field(pattern=STORE_URI, max_length=2048, description="An object, or a prefix that ends with `/`.")
-    path: str = Field(pattern=ABSOLUTE_PATH, max_length=4096, description="Where it is put in the pod.")
-
-
-class Best(Model):
-    """The best checkpoints by a metric that `fit` shows at the end of an epoch."""
-
-    metric: str = Field(min_length=1, max_length=253, description="Name as in Keras's logs: `val_loss`, `accuracy`.")
-    mode: Literal["auto", "min", "max"] = Field(
-        default="auto", description="Whether less or more is better; `auto` tells by the name."
-    )
-    number: int = Field(default=1, ge=1, le=1000, description="How many of the best stay.")
-
-
-class Keep(Model):
-    """Which checkpoints stay. Those that stay for good are Keras files (`model.keras`) as well."""
-
-    last: int = Field(default=3, ge=1, le=1000, description="How many of the newest stay.")
-    every_epochs: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="One in so many epochs stays for good."
-    )
-    every_steps: int | None = Field(
-        default=None, ge=1, le=1_000_000_000, description="One in so many training steps stays for good."
-    )
-    best: Best | None = Field(default=None, description="The best by a metric stay.")
-
-
-class Checkpoint(Model):
-    """Where and how often state is saved."""
-
-    uri: str = Field(pattern=STORE_URI, max_length=2048, description="State lives under `uri/<job uid>/`.")
-    every_epochs: int = Field(default=1, ge=1, le=1_000_000, description="Save at the end of each n-th epoch.")
-    every_steps: int | None = Field(
-        default=None, ge=1, le=1_000_000_000, description="Save after each n-th training step as well."
-    )
-    every_seconds: int | None = Field(
-        default=None, ge=1, le=31_536_000, description="Save at the first step after so many seconds as well."
-    )
-    keep: Keep = Field(default=Keep(), description="Which checkpoints stay.")
-
-
-# What `status.lastFailure.reason` of a lost worker may be.
-FailureReason = Literal[
-    "BadData",
-    "BadProgram",
-    "ClusterFault",
-    "OutOfMemory",
-    "Preempted",
-    "Stalled",
-    "StorageError",
-    "TrainerKilled",
-    "UserError",
-    "WorkerDisrupted",
-    "WorkerLost",
-]
-
-
-class OnExitCodes(Model):
-    """Exit codes of the worker's container, or of the trainer in it; 128 + n for signal n."""
-
-    operator: Literal["In", "NotIn"] = Field(default="In", description="In: one of them. NotIn: another one.")
-    values: tuple[Annotated[int, Field(ge=1, le=255)], ...] = Field(
-        min_length=1, max_length=64, description="The codes."
-    )
-
-
-class FailureRule(Model):
-    """What to do about some failures. All that is given must match; the first rule that matches counts."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule(
-                    "has(self.onExitCodes) || has(self.onReasons) || has(self.onWorkers) || has(self.onMessage)",
-                    "a rule needs at least one of onExitCodes, onReasons, onWorkers and onMessage",
-                )
-            ]
-        }
-    )
-
-    action: Literal["FailJob", "RestartJob", "Ignore"] = Field(
-        description="FailJob: the job fails at once. RestartJob: the worker is replaced, and it counts as a restart."
-        " Ignore: the worker is replaced, and it counts as a disruption."
-    )
-    on_exit_codes: OnExitCodes | None = Field(default=None, description="By exit code.")
-    on_reasons: tuple[FailureReason, ...] | None = Field(
-        default=None, min_length=1, max_length=16, description="By reason, as in `status.lastFailure.reason`."
-    )
-    on_workers: tuple[Annotated[int, Field(ge=0, le=1023)], ...] | None = Field(
-        default=None, min_length=1, max_length=1024, description="By the worker that was lost."
-    )
-    on_message: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1024,
-        description="A pattern (RE2) that is found anywhere in the failure's message.",
-    )
-
-
-class FailurePolicy(Model):
-    """What a job does about failures. Disruptions (drain, preemption, node loss) do not count as restarts."""
-
-    max_restarts: int = Field(default=3, ge=0, le=1_000_000, description="How many times a lost worker is replaced.")
-    max_disruptions: int | None = Field(
-        default=None,
-        ge=0,
-        le=1_000_000,
-        description="How many losses in a row, with no training step in between, are borne, disruptions among them;"
-        " any number where not given.",
-    )
-    backoff_seconds: int = Field(
-        default=10,
-        ge=0,
-        le=3600,
-        description="How long the job waits after the second loss in a row with no training step in between. It doubles"
-        " with each further one, up to 300 s or this, if it is more. The first one is never waited for.",
-    )
-    rules: tuple[FailureRule, ...] = Field(
-        default=(), max_length=32, description="What to do about some failures; the first one that matches counts."
-    )
 
 
 class Elastic(Model):

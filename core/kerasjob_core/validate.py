@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from kerasjob_api.faults import readable
 from kerasjob_api.recipe import recipe_faults
-from kerasjob_api.spec import ABSOLUTE_PATH, NAME, STORE_URI, KerasJobSpec
+from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.spec_model import ABSOLUTE_PATH, NAME, STORE_URI
 from kerasjob_core.pod_template import template_faults
 from kerasjob_core.policies.rules import pattern
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kerasjob_api.spec import Checkpoint, KerasJobSpec
+from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.spec_storage import Checkpoint
 from kerasjob_api.wire import (
     CheckpointConfig,
     DataSource,

@@ -7,7 +7,7 @@ from typing import Any
 
 import re2
 
-from kerasjob_api.spec import FailurePolicy, FailureRule
+from kerasjob_api.spec_failure import FailurePolicy, FailureRule
 from kerasjob_api.status import FailureStatus
 
 

@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.core.builders import NOW, a_job, a_worker, progress
 
-from kerasjob_api.spec import FailurePolicy, FailureRule, OnExitCodes
+from kerasjob_api.spec_failure import FailurePolicy, FailureRule, OnExitCodes
 from kerasjob_api.wire import FailureRecord
 from kerasjob_core.times import from_rfc3339
 from kerasjob_core.validate import parse_spec

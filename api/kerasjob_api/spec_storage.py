@@ -1,0 +1,78 @@
+"""`spec.storage`, `spec.data` and `spec.checkpoint`, typed: what is read and written."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from kerasjob_api.spec_model import ABSOLUTE_PATH, NAME, STORE_URI, Model
+
+
+class S3(Model):
+    """How to reach S3."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s]+$",
+        max_length=2048,
+        description="URL of an S3 server; AWS where not given.",
+    )
+    region: str | None = Field(default=None, max_length=64, description="Region; the server's default where not given.")
+    secret_name: str | None = Field(
+        default=None,
+        pattern=NAME,
+        max_length=253,
+        description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optionally, AWS_SESSION_TOKEN. "
+        "Where not given, the pod's own identity is used.",
+    )
+
+
+class Storage(Model):
+    """The store that `s3://` URIs of this job mean."""
+
+    s3: S3 = Field(default=S3(), description="How to reach S3.")
+
+
+class Data(Model):
+    """Data that is brought to every worker before the program starts."""
+
+    uri: str = Field(pattern=STORE_URI, max_length=2048, description="An object, or a prefix that ends with `/`.")
+    path: str = Field(pattern=ABSOLUTE_PATH, max_length=4096, description="Where it is put in the pod.")
+
+
+class Best(Model):
+    """The best checkpoints by a metric that `fit` shows at the end of an epoch."""
+
+    metric: str = Field(min_length=1, max_length=253, description="Name as in Keras's logs: `val_loss`, `accuracy`.")
+    mode: Literal["auto", "min", "max"] = Field(
+        default="auto", description="Whether less or more is better; `auto` tells by the name."
+    )
+    number: int = Field(default=1, ge=1, le=1000, description="How many of the best stay.")
+
+
+class Keep(Model):
+    """Which checkpoints stay. Those that stay for good are Keras files (`model.keras`) as well."""
+
+    last: int = Field(default=3, ge=1, le=1000, description="How many of the newest stay.")
+    every_epochs: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="One in so many epochs stays for good."
+    )
+    every_steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="One in so many training steps stays for good."
+    )
+    best: Best | None = Field(default=None, description="The best by a metric stay.")
+
+
+class Checkpoint(Model):
+    """Where and how often state is saved."""
+
+    uri: str = Field(pattern=STORE_URI, max_length=2048, description="State lives under `uri/<job uid>/`.")
+    every_epochs: int = Field(default=1, ge=1, le=1_000_000, description="Save at the end of each n-th epoch.")
+    every_steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="Save after each n-th training step as well."
+    )
+    every_seconds: int | None = Field(
+        default=None, ge=1, le=31_536_000, description="Save at the first step after so many seconds as well."
+    )
+    keep: Keep = Field(default=Keep(), description="Which checkpoints stay.")
