@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 from kerasjob_api.constants import CONTROLLER, SOURCE_MAX_BYTES
 from kerasjob_api.recipe import with_text_keys
 from kerasjob_api.spec_failure import FailurePolicy
-from kerasjob_api.spec_model import NAME, CoreObject, Model, Quantity, RecipeObject, rule
+from kerasjob_api.spec_model import MANAGER, NAME, CoreObject, Model, Quantity, RecipeObject, rule
 from kerasjob_api.spec_storage import Checkpoint, Data, Storage
 
 
@@ -195,7 +195,7 @@ class KerasJobSpec(Model):
         default=None,
         min_length=1,
         max_length=63,
-        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s/]+$",
+        pattern=MANAGER,
         description=f"Who looks after this job; the operator leaves it alone unless that is {CONTROLLER} or nobody.",
     )
     active_deadline_seconds: int | None = Field(

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 # A URI of a store: S3, or a directory (a mounted volume, or the local runner's).
 STORE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*|/.*)$"
 ABSOLUTE_PATH = r"^/[^\x00]*$"
+MANAGER = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s/]+$"
 NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 # Objects of core/v1 whose schema is Kubernetes's own: kept whole here, checked by the API server when the pod is made.

@@ -31,7 +31,7 @@ from kerasjob_operator.api_client import KubernetesApi  # noqa: E402
 from kerasjob_operator.kubernetes_cluster import JOBS  # noqa: E402
 from operator_load import plane as planes  # noqa: E402
 from operator_load.check import faults_of  # noqa: E402
-from operator_load.jobs import LARGE, NAMESPACE, a_job  # noqa: E402
+from operator_load.jobs import LARGE, NAMESPACE, a_job, some_at_once  # noqa: E402
 from operator_load.watching import Times, watched  # noqa: E402
 
 SECONDS_PER_JOB = 0.5  # more than this is a failure, not a measurement
@@ -174,29 +174,28 @@ async def idle(operator: Operator, seconds: float) -> Result:
 
 async def add_finished(plane: planes.LoadPlane, number: int) -> None:
     """Jobs that ended long ago."""
-    api, names = await KubernetesApi.connect(str(plane.kubeconfig)), iter(range(number))
+    api = await KubernetesApi.connect(str(plane.kubeconfig))
     ended = {"type": "Complete", "status": "True", "reason": "ProgramSucceeded", "message": ""}
     ended |= {"lastTransitionTime": "2026-01-01T00:00:00Z"}
     status = {"phase": "Succeeded", "observedGeneration": 1, "completionTime": "2026-01-01T00:00:00Z"}
     patch = [{"op": "add", "path": "/status", "value": status | {"conditions": [ended]}}]
 
-    async def work() -> None:
-        for index in names:
-            name = f"old-{index}"
-            # Suspended, so that the operator, which hears of it before it has ended, makes nothing for it.
-            job = a_job(name, 4)
-            job["spec"]["managedBy"] = "kerasjob.dev/benchmark"
-            await api.create(JOBS, NAMESPACE, job)
-            await api.patch(JOBS, NAMESPACE, name, patch, "status")
+    async def make(index: int) -> None:
+        name = f"old-{index}"
+        # Somebody else's, so that the operator, which hears of it before it has ended, makes nothing for it.
+        job = a_job(name, 4)
+        job["spec"]["managedBy"] = "kerasjob.dev/benchmark"
+        await api.create(JOBS, NAMESPACE, job)
+        await api.patch(JOBS, NAMESPACE, name, patch, "status")
 
-    await asyncio.gather(*(work() for _ in range(16)))
+    await some_at_once(range(number), make)
     await api.close()
 
 
 async def restart(operator: Operator) -> Result:
     """From the start of the process until every job was looked at and nothing is due."""
     operator.kill()
-    began, before = time.monotonic(), 0.0
+    began = time.monotonic()
     operator.start(seconds=120)
     ready = time.monotonic() - began
     quiet_since = None
@@ -208,7 +207,7 @@ async def restart(operator: Operator) -> Result:
     return {
         "restart_ready_seconds": ready,
         "restart_seconds": quiet_since - began,
-        "restart_cpu_seconds": cpu_seconds(operator.pid) - before,
+        "restart_cpu_seconds": cpu_seconds(operator.pid),
         "rss_mb": rss_mb(operator.pid),
         "rss_mb_peak": rss_mb(operator.pid, "VmHWM"),
     }

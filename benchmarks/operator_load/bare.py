@@ -19,9 +19,7 @@ from kerasjob_operator.events import Events
 from kerasjob_operator.kubernetes_cluster import CONFIG_MAPS, JOBS, NETWORK_POLICIES, SECRETS, SERVICES
 from kerasjob_operator.pod_watch import PODS
 from kerasjob_operator.store import job_record
-from operator_load.jobs import NAMESPACE, a_job
-
-AT_ONCE = 16
+from operator_load.jobs import NAMESPACE, a_job, some_at_once
 
 
 async def write_job(api: KubernetesApi, events: Events, name: str, workers: int) -> None:
@@ -57,13 +55,8 @@ async def patch(api: KubernetesApi, name: str, status: dict[str, Any]) -> None:
 
 async def main(jobs: int, workers: int) -> None:
     api = await KubernetesApi.connect()
-    events, names = Events(api), iter(range(jobs))
-
-    async def work() -> None:
-        for number in names:
-            await write_job(api, events, f"job-{number}", workers)
-
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    events = Events(api)
+    await some_at_once(range(jobs), lambda number: write_job(api, events, f"job-{number}", workers))
     await api.close()
 
 

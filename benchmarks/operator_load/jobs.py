@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from kerasjob_operator.api_client import KubernetesApi
 from kerasjob_operator.kubernetes_cluster import JOBS
@@ -18,6 +19,7 @@ from kerasjob_operator.kubernetes_cluster import JOBS
 NAMESPACE = "load"
 AT_ONCE = 16
 LARGE = "job-large"
+Item = TypeVar("Item")
 
 
 def a_job(name: str, workers: int) -> dict[str, Any]:
@@ -29,16 +31,26 @@ def a_job(name: str, workers: int) -> dict[str, Any]:
     }
 
 
-async def main(jobs: int, workers: int, large: int) -> None:
-    api = await KubernetesApi.connect()
-    wanted = iter([(LARGE, large)] * bool(large) + [(f"job-{number}", workers) for number in range(jobs)])
+async def some_at_once(items: Iterable[Item], do: Callable[[Item], Awaitable[None]]) -> None:
+    """Does it with all items, in order, sixteen at a time."""
+    left = iter(items)
 
     async def work() -> None:
-        for name, size in wanted:
-            await api.create(JOBS, NAMESPACE, a_job(name, size))
-            print(name, time.time(), flush=True)
+        for item in left:
+            await do(item)
 
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+
+
+async def main(jobs: int, workers: int, large: int) -> None:
+    api = await KubernetesApi.connect()
+
+    async def make(wanted: tuple[str, int]) -> None:
+        name, size = wanted
+        await api.create(JOBS, NAMESPACE, a_job(name, size))
+        print(name, time.time(), flush=True)
+
+    await some_at_once([(LARGE, large)] * bool(large) + [(f"job-{number}", workers) for number in range(jobs)], make)
     await api.close()
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from kerasjob_api.constants import CONTROLLER
 from kerasjob_api.faults import readable
 from kerasjob_api.recipe import recipe_faults
 from kerasjob_api.spec import KerasJobSpec
-from kerasjob_api.spec_model import ABSOLUTE_PATH, NAME, STORE_URI
+from kerasjob_api.spec_model import ABSOLUTE_PATH, MANAGER, NAME, STORE_URI
 from kerasjob_core.pod_template import template_faults
 from kerasjob_core.policies.rules import pattern
 
@@ -21,6 +22,7 @@ from kerasjob_core.policies.rules import pattern
 EXPECTED = {
     STORE_URI: "s3://bucket/… or a directory (file:///… or an absolute path); other stores are not supported",
     ABSOLUTE_PATH: "an absolute path",
+    MANAGER: f"a name with a domain before it, as in {CONTROLLER}",
     NAME: "a name of a-z, 0-9, - and .",
 }
 
