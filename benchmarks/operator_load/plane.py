@@ -25,46 +25,52 @@ AUDIT = {
     "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata", "users": [USER]}, {"level": "None"}],
 }
-POD = """
+READY = """
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: Stage
-metadata: {name: STAGE_NAME}
+metadata: {name: pod-ready}
 spec:
   resourceRef: {apiGroup: v1, kind: Pod}
   selector:
     matchExpressions:
       - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
-      - {key: .status.phase, operator: In, values: [PHASE_BEFORE]}
-  delay: {durationMilliseconds: DELAY}
+      - {key: .status.phase, operator: In, values: [Pending]}
   next:
     statusTemplate: |
       conditions:
-      - {type: Ready, status: "IS_READY", lastTransitionTime: {{ Now | Quote }}}
+      - {type: Ready, status: "True", lastTransitionTime: {{ Now | Quote }}}
       containerStatuses:
       {{ range .spec.containers }}
-      - {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: "", ready: false, restartCount: 0,
-         state: STATE}
+      - {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: "", ready: true, restartCount: 0,
+         state: {running: {startedAt: {{ Now | Quote }}}}}
       {{ end }}
       {{ $ips := PodIPsWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace }}
       podIP: {{ index $ips 0 | Quote }}
       podIPs: [{ip: {{ index $ips 0 | Quote }}}]
-      phase: PHASE_AFTER
+      phase: Running
 """
-READY = {
-    "STAGE_NAME": "pod-ready",
-    "PHASE_BEFORE": "Pending",
-    "PHASE_AFTER": "Running",
-    "IS_READY": "True",
-    "STATE": "{running: {startedAt: {{ Now | Quote }}}}",
-    "DELAY": "0",
-}
-COMPLETE = {
-    "STAGE_NAME": "pod-complete",
-    "PHASE_BEFORE": "Running",
-    "PHASE_AFTER": "Succeeded",
-    "IS_READY": "False",
-    "STATE": "{terminated: {exitCode: 0, reason: Completed, finishedAt: {{ Now | Quote }}}}",
-}
+COMPLETE = """
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-complete}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+      - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
+      - {key: .status.phase, operator: In, values: [Running]}
+  delay: {durationMilliseconds: %d}
+  next:
+    statusTemplate: |
+      conditions:
+      - {type: Ready, status: "False", lastTransitionTime: {{ Now | Quote }}}
+      containerStatuses:
+      {{ range .spec.containers }}
+      - {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: "", ready: false, restartCount: 0,
+         state: {terminated: {exitCode: 0, reason: Completed, finishedAt: {{ Now | Quote }}}}}
+      {{ end }}
+      phase: Succeeded
+"""
 DELETE = """
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: Stage
@@ -116,9 +122,8 @@ class LoadPlane(ControlPlane):
         """(Re)starts the kubelets."""
         if "kwok" in self._processes:
             self.kill("kwok")
-        stages = [pod_stage(READY), DELETE, NODE % (PODS_PER_NODE, PODS_PER_NODE)]
-        if complete_seconds:
-            stages.append(pod_stage(COMPLETE | {"DELAY": str(int(complete_seconds * 1000))}))
+        stages = [READY, DELETE, NODE % (PODS_PER_NODE, PODS_PER_NODE)]
+        stages += [COMPLETE % (complete_seconds * 1000)] if complete_seconds else []
         file = self.directory / "stages.yaml"
         file.write_text("---".join(stages))
         self.run(
@@ -146,14 +151,6 @@ class LoadPlane(ControlPlane):
             resource = "/".join(part for part in (ref.get("resource"), ref.get("subresource")) if part)
             found[event["verb"], resource] += 1
         return found
-
-
-def pod_stage(values: dict[str, str]) -> str:
-    """What kwok does with pods in a phase."""
-    text = POD
-    for name, value in values.items():
-        text = text.replace(name, value)
-    return text
 
 
 def nodes() -> list[dict]:
