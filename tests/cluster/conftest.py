@@ -94,7 +94,7 @@ def plain_histories(home: Path, example: dict, digits: str, args: list[str]) -> 
     return json.loads(histories.read_text())
 
 
-# The program as it is, under plain Keras: only the seed is set before, and the histories are written after.
+# The program as it is, under plain Keras: the seed and the order of rows of a job, and the histories are written after.
 PLAIN = """
 import json, runpy, sys
 seed, out, *args = sys.argv[1:]
@@ -104,6 +104,8 @@ import pathlib, os
 staged = pathlib.Path(os.environ["KERAS_HOME"]) / "datasets" / "mnist.npz"
 mnist.get_file = lambda *a, **k: str(staged)  # a subset of the digits has another checksum
 keras.utils.set_random_seed(int(seed))
+from kerasjob_trainer.trainer import array_order
+array_order.apply()
 histories, fit = [], keras.Model.fit
 def recording(self, *a, **k):
     history = fit(self, *a, **k)

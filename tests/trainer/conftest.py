@@ -32,7 +32,7 @@ def job(tmp_path):
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory):
-    """Histories of plain `python program args` in one process, without a line of ours in it."""
+    """Histories of plain `python program args` in one process; of ours is the order of rows alone."""
     known: dict[tuple, list[dict]] = {}
 
     def run(*args) -> list[dict]:

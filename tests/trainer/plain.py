@@ -1,4 +1,5 @@
-"""Runs a program as `python program args` would, with the seed set before and its histories written after.
+"""Runs a program as `python program args` would, with the seed and the order of rows that a job has, and its histories
+written after.
 
 plain.py SEED OUT PROGRAM ARGS...
 """
@@ -10,8 +11,11 @@ import sys
 import keras
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
+from kerasjob_trainer.trainer import array_order
+
 seed, out, program, *args = sys.argv[1:]
 keras.utils.set_random_seed(int(seed))
+array_order.apply()
 histories, fit = [], TensorFlowTrainer.fit
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kerasjob_trainer.global_batch.specs import symbolic_batch
-from kerasjob_trainer.trainer.session import iterators, randomness, variables
+from kerasjob_trainer.trainer.session import randomness, seeking, variables
 from kerasjob_trainer.trainer.session.records import CallRecord
 
 
@@ -18,7 +18,7 @@ def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, 
     which may be ahead, and so must be the state.
     """
     before = randomness.of_host()
-    iterators.skip(iterator, record.epochs, model, arguments)
+    seeking.skip(iterator, record.epochs, model, arguments)
     moved = randomness.of_host() != before
     with _unbuilt_stay_so(model, record):
         model._symbolic_build(data_batch=symbolic_batch(iterator))

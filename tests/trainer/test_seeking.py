@@ -1,0 +1,260 @@
+"""Data that was brought over some epochs gives what it gives after those epochs; and is read only where it must be."""
+
+import random
+
+import numpy as np
+import pytest
+
+NUM_EPOCHS, ROWS = 3, 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed():
+    """As a trainer of a program without a seed has it."""
+    import keras
+    from keras.src.backend.tensorflow.trainer import TFEpochIterator
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+
+    from kerasjob_trainer.trainer import array_order
+
+    before = ArrayDataAdapter.get_tf_dataset, TFEpochIterator._get_iterator
+    keras.utils.set_random_seed(1)
+    array_order.apply()
+    yield
+    ArrayDataAdapter.get_tf_dataset, TFEpochIterator._get_iterator = before
+
+
+def seed():
+    """Sets it again as the trainer does: not as the program would."""
+    from tensorflow.python.eager import context
+
+    random.seed(1)
+    np.random.seed(1)
+    context.context()._rng.seed(1)
+
+
+def rows():
+    import tensorflow as tf
+
+    return tf.data.Dataset.range(ROWS)
+
+
+def layer_in_a_map():
+    import keras
+    import tensorflow as tf
+
+    layer = keras.layers.RandomContrast(0.5, seed=3)
+    pixels = tf.constant([[[1.0], [2.0]]])
+    return rows().map(lambda x: layer(pixels * tf.cast(x, tf.float32), training=True)).batch(2)
+
+
+def generator_in_a_map():
+    import tensorflow as tf
+
+    draws = tf.random.Generator.from_seed(1)
+    return rows().map(lambda x: draws.uniform([])).batch(2)
+
+
+def numpy_in_a_map():
+    import tensorflow as tf
+
+    def draw(x):
+        return np.float32(x + np.random.rand())
+
+    return rows().map(lambda x: tf.ensure_shape(tf.numpy_function(draw, [x], tf.float32), [])).batch(2)
+
+
+def concatenated():
+    return rows().shuffle(ROWS).concatenate(rows().shuffle(ROWS)).batch(2)
+
+
+def zipped():
+    import tensorflow as tf
+
+    return tf.data.Dataset.zip((rows().shuffle(ROWS), rows().shuffle(ROWS))).batch(2)
+
+
+def halves():
+    one = rows().shuffle(ROWS)
+    return one.take(6).batch(2), one.skip(6).batch(2)
+
+
+def batches(**behaviour):
+    import keras
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.order, self.taken, self.num_taken = np.arange(ROWS), [], 0
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            self.taken.append(index)
+            if behaviour.get("counts"):
+                self.num_taken += 1
+            noise = np.random.rand() if behaviour.get("draws") else 0
+            return self.order[2 * index : 2 * index + 2].astype("float32") + noise + self.num_taken
+
+        def on_epoch_end(self):
+            np.random.shuffle(self.order)
+
+    return Batches()
+
+
+ARRAY = {"x": np.arange(ROWS), "batch_size": 4, "shuffle": True}
+DATA = {
+    "arrays": lambda: ARRAY,
+    "arrays in order": lambda: {**ARRAY, "shuffle": False},
+    "arrays, batches shuffled": lambda: {**ARRAY, "shuffle": "batch"},
+    "arrays and fewer steps": lambda: {**ARRAY, "steps_per_epoch": 2},
+    "arrays and more steps": lambda: {**ARRAY, "steps_per_epoch": 4},
+    "arrays and steps at once": lambda: {**ARRAY, "steps_per_epoch": 2, "steps_per_execution": 2},
+    "shuffle": lambda: {"x": rows().shuffle(ROWS).batch(2)},
+    "shuffle with a seed": lambda: {"x": rows().shuffle(ROWS, seed=3).batch(2).prefetch(1)},
+    "shuffle once": lambda: {"x": rows().shuffle(ROWS, reshuffle_each_iteration=False).batch(2)},
+    "shuffle of a cache": lambda: {"x": rows().cache().shuffle(ROWS).batch(2)},
+    "cache of a shuffle": lambda: {"x": rows().shuffle(ROWS).cache().batch(2)},
+    "shuffle of a cache of a shuffle": lambda: {"x": rows().shuffle(ROWS).cache().shuffle(4).batch(2)},
+    "two shuffles": lambda: {"x": rows().shuffle(ROWS).batch(2).shuffle(4)},
+    "two shuffles side by side": lambda: {"x": zipped()},
+    "two shuffles one after the other": lambda: {"x": concatenated()},
+    "shuffle and repeat": lambda: {"x": rows().shuffle(ROWS).repeat(2).batch(2)},
+    "shuffle and repeat without end": lambda: {"x": rows().shuffle(ROWS).repeat().batch(2), "steps_per_epoch": 3},
+    "filter": lambda: {"x": rows().shuffle(ROWS).filter(lambda x: x > 3).batch(2)},
+    "a layer in a map": lambda: {"x": layer_in_a_map()},
+    "a generator of numbers in a map": lambda: {"x": generator_in_a_map()},
+    "numpy in a map": lambda: {"x": numpy_in_a_map()},
+    "half of a shuffle, half for validation": lambda: dict(zip(("x", "validation"), halves(), strict=True)),
+    "PyDataset": lambda: {"x": batches(), "shuffle": True},
+    "PyDataset that draws": lambda: {"x": batches(draws=True), "shuffle": True},
+    "PyDataset that counts": lambda: {"x": batches(counts=True)},
+}
+
+
+class Model:
+    """What `skip` asks of a model."""
+
+    steps_per_execution = 1
+    _eval_epoch_iterator = None
+
+    def __init__(self):
+        import tensorflow as tf
+
+        self.distribute_strategy = tf.distribute.get_strategy()
+
+    def _should_eval(self, epoch, frequency):
+        return True
+
+
+def made(data):
+    from keras.src.backend.tensorflow.trainer import TFEpochIterator
+    from keras.src.trainers.epoch_iterator import EpochIterator
+
+    data = dict(data)
+    validation = data.pop("validation", None)
+    model = Model()
+    model.steps_per_execution = data.get("steps_per_execution", 1)
+    iterator = TFEpochIterator(distribute_strategy=model.distribute_strategy, **data)
+    EpochIterator.reset(iterator)
+    arguments = {
+        "validation_freq": 1,
+        "validation_data": validation,
+        "validation_steps": None,
+        "validation_batch_size": None,
+        "batch_size": None,
+    }
+    return iterator, model, arguments
+
+
+def epoch(iterator):
+    """What a `fit` reads in one."""
+    import tensorflow as tf
+
+    found = []
+    with iterator.catch_stop_iteration():
+        for _, _, source in iterator:
+            for index in range(iterator.steps_per_execution):
+                try:
+                    batch = next(source)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    if index == 0:
+                        raise tf.errors.OutOfRangeError(None, None, "End of sequence") from None
+                    break
+                found += [np.round(part.numpy(), 6).tolist() for part in tf.nest.flatten(batch)]
+    return found
+
+
+def run(data, num_epochs):
+    """All epochs, with what follows each."""
+    from kerasjob_trainer.trainer.session.seeking import _validation
+
+    iterator, model, arguments = made(data)
+    found = []
+    for _ in range(num_epochs):
+        found.append(epoch(iterator))
+        if arguments["validation_data"] is not None:
+            epoch(_validation(model, arguments))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("name", DATA)
+def test_goes_on_as_if_the_epochs_had_been_run(name):
+    from kerasjob_trainer.trainer.session.seeking import skip
+
+    seed()
+    expected = run(DATA[name](), NUM_EPOCHS + 2)
+    seed()
+    iterator, model, arguments = made(DATA[name]())
+    skip(iterator, list(range(NUM_EPOCHS)), model, arguments)
+    found = [epoch(iterator)]
+    if arguments["validation_data"] is not None:
+        epoch(model._eval_epoch_iterator)
+    found.append(epoch(iterator))
+    assert found == expected[NUM_EPOCHS:]
+
+
+@pytest.mark.parametrize("shuffle", [True, "batch"])
+def test_arrays_are_shuffled_anew_in_each_epoch(shuffle):
+    seed()
+    epochs = run({**ARRAY, "shuffle": shuffle}, 4)
+    assert len({str(batches) for batches in epochs}) == 4
+    for batches in epochs:
+        assert sorted(row for batch in batches for row in batch) == list(range(ROWS))
+
+
+def test_a_program_with_a_seed_gets_the_order_that_keras_gives():
+    import keras
+    from tensorflow.python.eager import context
+
+    ours = context.context()._rng
+    keras.utils.set_random_seed(5)
+    try:
+        found = run(ARRAY, 2)
+        assert found[0] == found[1]
+    finally:
+        context.context()._rng = ours
+
+
+def test_a_thousand_epochs_are_passed_without_reading_more_than_one():
+    import tensorflow as tf
+
+    from kerasjob_trainer.trainer.session.seeking import skip
+
+    taken = []
+
+    def take(x):
+        taken.append(int(x))
+        return x
+
+    for data in (
+        {"x": rows().map(lambda x: tf.numpy_function(take, [x], tf.int64)).shuffle(ROWS).batch(2)},
+        {"x": batches(), "shuffle": True},
+    ):
+        iterator, model, arguments = made(data)
+        taken = getattr(data["x"], "taken", taken)
+        taken.clear()
+        skip(iterator, list(range(1000)), model, arguments)
+        assert len(taken) <= ROWS

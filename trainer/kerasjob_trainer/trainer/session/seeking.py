@@ -1,0 +1,201 @@
+"""Brings the data of a `fit` to where it was after some epochs, as if they had been run. Used by the session.
+
+Keras makes iterators in a certain order: two per epoch where the length is known, of which the second is never read.
+What they leave behind is made again by arithmetic where that can be (arrays, a shuffle), and by reading where it
+cannot: unknown lengths, `steps_per_epoch`, generators, random numbers drawn from a variable and the like.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import Any, Protocol
+
+import tensorflow as tf
+from keras.src.backend.tensorflow import trainer as keras_trainer
+from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
+from keras.src.trainers.epoch_iterator import EpochIterator
+
+from kerasjob_trainer.trainer import array_order
+from kerasjob_trainer.trainer.session import pipelines, randomness
+from kerasjob_trainer.trainer.session.iterators import read
+
+
+class Way(Protocol):
+    """How the data of one iterator gets over epochs."""
+
+    def epoch(self) -> None:
+        """Over one more."""
+
+    def arrive(self) -> None:
+        """What was only counted is made so. Before anything else is read, and at the end."""
+
+
+def skip(iterator: Any, epochs: list[int], model: Any, arguments: dict[str, Any]) -> None:
+    """Goes over epochs of a `fit` with these arguments without training, and over the validations after them.
+
+    In the order in which they were: data of training and of validation may draw from one source.
+    """
+    if not epochs:
+        return
+    train = _way(iterator)
+    ways = [train]
+    for epoch in epochs:
+        _over(train, ways)
+        if model._should_eval(epoch, arguments["validation_freq"]) and arguments["validation_data"] is not None:
+            if len(ways) == 1:
+                ways.append(_way(_validation(model, arguments)))
+            _over(ways[1], ways)
+    for way in ways:
+        way.arrive()
+
+
+def _over(way: Way, ways: list[Way]) -> None:
+    if isinstance(way, _Reading):
+        for other in ways:
+            other.arrive()
+    way.epoch()
+
+
+def _way(iterator: Any) -> Way:
+    adapter = iterator.data_adapter
+    if isinstance(adapter, ArrayDataAdapter):
+        return _Arrays(iterator)
+    # Where the source does not tell its length, what Keras counts in the first epoch is one too many.
+    if iterator.steps_per_epoch or adapter.num_batches is None:
+        return _Reading(iterator)
+    if isinstance(adapter, PyDatasetAdapter) and adapter.enqueuer is None:
+        return _PyDataset(adapter)
+    if isinstance(adapter, TFDatasetAdapter) and isinstance(adapter._dataset, tf.data.Dataset):
+        movers = pipelines.movers(adapter._dataset)
+        return _Reading(iterator) if movers.reading else _Pipeline(iterator, movers)
+    return _Reading(iterator)
+
+
+def _validation(model: Any, arguments: dict[str, Any]) -> Any:
+    """The iterator of the validation data, left where Keras looks for it, as the first validation does."""
+    if model._eval_epoch_iterator is None:
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(arguments["validation_data"])
+        model._eval_epoch_iterator = keras_trainer.TFEpochIterator(
+            x=x,
+            y=y,
+            sample_weight=sample_weight,
+            batch_size=arguments["validation_batch_size"] or arguments["batch_size"],
+            distribute_strategy=model.distribute_strategy,
+            steps_per_execution=model.steps_per_execution,
+            steps_per_epoch=arguments["validation_steps"],
+            shuffle=False,
+        )
+    EpochIterator.reset(model._eval_epoch_iterator)
+    return model._eval_epoch_iterator
+
+
+class _Reading:
+    """Goes through the data as the epoch did."""
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+
+    def epoch(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of data that ended: they were given when the epoch was run
+            with self._iterator.catch_stop_iteration():
+                for _, _, source in self._iterator:
+                    read(source, self._iterator.steps_per_execution)
+
+    def arrive(self) -> None:
+        """It is there."""
+
+
+class _Arrays:
+    """Arrays change nothing by being read: it is enough to count, as Keras does."""
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+        self._num_begun = self._seen = 0
+
+    def epoch(self) -> None:
+        iterator = self._iterator
+        num_batches, steps = iterator.data_adapter.num_batches, iterator.steps_per_epoch
+        if not steps:
+            self._num_begun += 2
+            return
+        self._num_begun = max(self._num_begun, 1)
+        for _ in range(0, steps, iterator.steps_per_execution):
+            if self._seen >= num_batches:
+                break
+            self._seen += iterator.steps_per_execution
+        if self._seen >= num_batches:
+            self._num_begun, self._seen = self._num_begun + 1, 0
+
+    def arrive(self) -> None:
+        iterator = self._iterator
+        if not iterator.steps_per_epoch:
+            array_order.pass_over(iterator.data_adapter, self._num_begun)
+            self._num_begun = 0
+        elif iterator._current_iterator is None:
+            array_order.pass_over(iterator.data_adapter, self._num_begun - 1)
+            iterator._current_iterator = iter(iterator._get_iterator())
+            iterator._steps_seen = self._seen
+            read(iterator._current_iterator, self._seen)
+
+
+class _Pipeline:
+    """A pipeline in which only beginning anew, or only the first time, moves something."""
+
+    def __init__(self, iterator: Any, movers: pipelines.Movers) -> None:
+        self._iterator, self._movers = iterator, movers
+        self._reads = movers.cached or movers.python
+        self._num_begun = 0
+
+    def epoch(self) -> None:
+        if self._reads:
+            self.arrive()
+            before = randomness.of_host()
+            _Reading(self._iterator).epoch()
+            # A function of Python's may draw from its generators: then in each epoch.
+            self._reads = self._movers.python and randomness.of_host() != before
+        elif len(self._movers.shuffles) > 1:  # of which one may be begun only as the other reads
+            next(iter(self._iterator._get_iterator()))
+            iter(self._iterator._get_iterator())
+        else:
+            self._num_begun += 2
+
+    def arrive(self) -> None:
+        if self._num_begun and self._movers.shuffles:
+            pipelines.draw_orders(self._movers.shuffles[0], self._num_begun)
+        self._num_begun = 0
+
+
+class _PyDataset:
+    """Of a `PyDataset` without workers of its own."""
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+        self._items_move: bool | None = None  # whether taking them changes the dataset, or draws random numbers
+
+    def epoch(self) -> None:
+        """The order of the items is drawn, and they are taken where that moves something."""
+        adapter = self._adapter
+        adapter.on_epoch_begin()
+        indices = list(range(adapter.py_dataset.num_batches))
+        if adapter.shuffle:
+            random.shuffle(indices)
+        if self._items_move is not False:
+            before = self._state()
+            for index in indices:
+                adapter.py_dataset[index]
+            self._items_move = self._state() != before
+        adapter.on_epoch_end()
+
+    def _state(self) -> tuple[Any, ...]:
+        # What is changed in place is not seen, a number that is counted up is.
+        return randomness.of_host(), {
+            name: id(value) for name, value in getattr(self._adapter.py_dataset, "__dict__", {}).items()
+        }
+
+    def arrive(self) -> None:
+        """It is there."""
