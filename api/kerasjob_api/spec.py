@@ -15,7 +15,7 @@ from kerasjob_api.constants import CONTROLLER, SOURCE_MAX_BYTES
 from kerasjob_api.recipe import with_text_keys
 from kerasjob_api.spec_failure import FailurePolicy
 from kerasjob_api.spec_model import MANAGER, NAME, CoreObject, Model, Quantity, RecipeObject, rule
-from kerasjob_api.spec_storage import Checkpoint, Data, Storage
+from kerasjob_api.spec_storage import Checkpoint, Data, Export, Storage
 
 
 class Code(Model):
@@ -100,6 +100,7 @@ IMMUTABLE = [
     "storage",
     "data",
     "checkpoint",
+    "export",
     "seed",
     "managedBy",
 ]
@@ -181,6 +182,7 @@ class KerasJobSpec(Model):
     storage: Storage = Field(default=Storage(), description="The store that s3:// URIs of this job mean.")
     data: tuple[Data, ...] = Field(default=(), max_length=64, description="Data staged before the program starts.")
     checkpoint: Checkpoint | None = Field(default=None, description="Where and how often state is saved.")
+    export: Export | None = Field(default=None, description="Where the trained model goes at the end.")
     failure_policy: FailurePolicy = Field(default=FailurePolicy(), description="What the job does about failures.")
     success_policy: Literal["Leader", "All"] = Field(
         default="Leader",

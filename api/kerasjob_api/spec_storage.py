@@ -64,6 +64,21 @@ class Keep(Model):
     best: Best | None = Field(default=None, description="The best by a metric stay.")
 
 
+class Export(Model):
+    """The model that the program trained last, in the store once the program has ended well."""
+
+    uri: str = Field(
+        pattern=STORE_URI,
+        max_length=2048,
+        description="The model lies under `uri/<job uid>/`; `status.export` says where.",
+    )
+    format: Literal["keras", "saved_model", "weights"] = Field(
+        default="keras",
+        description="keras: a file for `keras.models.load_model`; saved_model: for TensorFlow Serving; weights: for"
+        " `model.load_weights`.",
+    )
+
+
 class Checkpoint(Model):
     """Where and how often state is saved."""
 

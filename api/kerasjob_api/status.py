@@ -107,6 +107,12 @@ class CheckpointStatus(StatusModel):
     saved_at: str
 
 
+class ExportStatus(StatusModel):
+    """The exported model."""
+
+    uri: str
+
+
 class FailureStatus(StatusModel):
     """The last failure: the user's exception and line, not `pod failed`."""
 
@@ -160,6 +166,7 @@ class KerasJobStatus(StatusModel):
     slots: tuple[SlotStatus, ...] = ()
     progress: ProgressStatus | None = None
     checkpoint: CheckpointStatus | None = None
+    export: ExportStatus | None = None
     last_failure: FailureStatus | None = None
     failures: tuple[FailureStatus, ...] = Field(default=(), description="The last few, the newest last.")
     display: Display = Display()

@@ -172,6 +172,7 @@ class FailureRecord:
     # Of a leader that is done: its last word, since nobody may have asked it before it ended.
     progress: Progress | None = None
     checkpoint: CheckpointRef | None = None
+    export: str | None = None
 
     def to_message(self) -> str:
         """The termination message: JSON of at most 4 KiB; the text is cut, never the structure."""
@@ -269,6 +270,14 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """Where the model goes at the end. `format`: keras, saved_model or weights."""
+
+    uri: str
+    format: str = "keras"
+
+
+@dataclass(frozen=True)
 class WorkerConfig:
     """`worker.json`: all that a worker needs to know of its job; the same for every worker."""
 
@@ -281,6 +290,7 @@ class WorkerConfig:
     data: tuple[DataSource, ...] = ()
     s3: S3Access = field(default_factory=S3Access)
     checkpoint: CheckpointConfig | None = None
+    export: ExportConfig | None = None
     startup_timeout_seconds: int = 600
     stall_timeout_seconds: int = 600
     protocol: int = AGENT_PROTOCOL

@@ -7,6 +7,7 @@ from kerasjob_api.spec_storage import Checkpoint
 from kerasjob_api.wire import (
     CheckpointConfig,
     DataSource,
+    ExportConfig,
     KeepBest,
     KeepConfig,
     ProgramConfig,
@@ -29,6 +30,7 @@ def worker_config(ref: JobRef, spec: KerasJobSpec, seed: int) -> WorkerConfig:
         data=tuple(DataSource(item.uri, item.path) for item in spec.data),
         s3=S3Access(s3.endpoint, s3.region, s3.secret_name),
         checkpoint=None if spec.checkpoint is None else _checkpoint(spec.checkpoint),
+        export=None if spec.export is None else ExportConfig(spec.export.uri, spec.export.format),
         startup_timeout_seconds=spec.startup_timeout_seconds,
         stall_timeout_seconds=spec.stall_timeout_seconds,
     )

@@ -138,7 +138,7 @@ def checkpoints_do_what_they_say(store, folder) -> None:
     assert [entry.key for entry in store.entries("rings/")] == ["rings/00000004.json"]
 
     assert checkpoints.done() is None
-    checkpoints.commit_done(3, [{"call": 0}], {"evaluate": []})
-    checkpoints.commit_done(4, [], {})
+    checkpoints.commit_done(3, [{"call": 0}], {"evaluate": []}, None)
+    checkpoints.commit_done(4, [], {}, None)
     assert json.loads(store.get("done.json"))["ringRevision"] == 3
     assert checkpoints.done()["histories"] == [{"call": 0}]

@@ -161,7 +161,7 @@ class Checkpoints:
         data = json.loads(content)
         return data if isinstance(data, dict) else None
 
-    def commit_done(self, revision: int, histories: list[Any], results: dict[str, Any]) -> None:
+    def commit_done(self, revision: int, histories: list[Any], results: dict[str, Any], export: str | None) -> None:
         """Records that the program has ended well. The first record stands."""
         data = {
             "version": 1,
@@ -170,6 +170,7 @@ class Checkpoints:
             "finishedAt": now(),
             "histories": histories,
             "results": results,
+            "export": export,
         }
         if not self.store.put_if_absent("done.json", json.dumps(data, indent=1).encode()):
             log.warning("done.json is there already; it stands")

@@ -13,7 +13,7 @@ from typing import NoReturn
 from kerasjob_api.constants import Reason
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Problem
-from kerasjob_trainer import termination
+from kerasjob_trainer import exports, termination
 from kerasjob_trainer.checkpoints import open_checkpoints
 from kerasjob_trainer.log import log
 from kerasjob_trainer.run import Outcome, Run, Verdict
@@ -51,25 +51,31 @@ class Endings:
     def _finish(self, run: Run, verdict: Verdict) -> None:
         is_done = verdict.outcome is Outcome.DONE
         self._uploads.drain(None if is_done else DRAIN_SECONDS)
-        if is_done and run.rank == 0 and self._settings.config.checkpoint is not None:
-            self._commit_done(run)
+        exported = self._commit_done(run) if is_done and run.rank == 0 else None
         report = self._status.report()
         record = verdict.record or FailureRecord(
-            Reason.SUCCEEDED, progress=report.progress, checkpoint=report.checkpoint
+            Reason.SUCCEEDED, progress=report.progress, checkpoint=report.checkpoint, export=exported
         )
         self.at_once(verdict.code, record)
 
-    def _commit_done(self, run: Run) -> None:
+    def _commit_done(self, run: Run) -> str | None:
+        """Answers where the model is that was exported."""
+        config = self._settings.config
         while True:
             try:
-                checkpoints = open_checkpoints(self._settings)
-                checkpoints.commit_done(run.ring.revision, run.histories, {"evaluate": run.evaluations})
+                exported = None
+                if config.export is not None:
+                    exported = exports.upload(self._settings, config.export)
+                    log.info("the model is in %s", exported)
+                if config.checkpoint is not None:
+                    results = {"evaluate": run.evaluations}
+                    open_checkpoints(self._settings).commit_done(run.ring.revision, run.histories, results, exported)
             except StoreError as error:
-                log.warning("done.json is not written yet: %s", error)
+                log.warning("the program is done, and that is not written yet: %s", error)
                 self._status.set(problem=Problem(Reason.STORAGE_ERROR, str(error)))
                 time.sleep(DONE_AGAIN_SECONDS)
             else:
-                return
+                return exported
 
     def _stop(self, deadline: float) -> None:
         self._uploads.drain(max(0.0, deadline - time.monotonic()))

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kerasjob_api.wire import CheckpointConfig, KeepConfig, ProgramConfig, Ring, from_wire, to_wire
+from kerasjob_api.wire import CheckpointConfig, ExportConfig, KeepConfig, ProgramConfig, Ring, from_wire, to_wire
 from kerasjob_trainer.settings import Settings
 
 
@@ -29,6 +29,7 @@ class RunSpec:
     keras_home: str
     snapshots: str
     archives: str
+    exported: str
     temporary: str  # TMPDIR
     restored: str  # holds a directory per checkpoint that was brought here
     every_epochs: int = 1
@@ -38,6 +39,7 @@ class RunSpec:
     saves: bool = False  # has what is due uploaded
     can_save: bool = False
     checkpoint: str | None = None  # the one to go on from
+    export: ExportConfig | None = None
 
     @property
     def num_workers(self) -> int:
@@ -79,6 +81,7 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         keras_home=str(settings.keras_home),
         snapshots=str(settings.snapshots),
         archives=str(settings.archives),
+        exported=str(settings.exported),
         temporary=str(settings.temporary),
         restored=str(restored_dir(settings, ring.revision)),
         every_epochs=checkpoint_config.every_epochs,
@@ -88,4 +91,5 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         saves=config.checkpoint is not None and rank == 0,
         can_save=config.checkpoint is not None,
         checkpoint=checkpoint,
+        export=config.export,
     )

@@ -59,6 +59,11 @@ class Settings:
         return self.work / "archives"
 
     @property
+    def exported(self) -> Path:
+        """Where the leader's trainer writes the model at the end."""
+        return self.work / "export"
+
+    @property
     def temporary(self) -> Path:
         """`TMPDIR` of trainers: one that is killed leaves files there, which the agent takes away."""
         return self.work / "tmp"

@@ -37,7 +37,7 @@ from kerasjob_trainer.runspec import spec_of
 from kerasjob_trainer.server import Refused
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.staging.code import BadProgram
-from kerasjob_trainer.staging.stage import Staged, stage
+from kerasjob_trainer.staging.stage import stage
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.trainer_control import TrainerControl
 from kerasjob_trainer.uploads import Uploads
@@ -133,7 +133,7 @@ class Supervisor:
 
     def _stage(self) -> None:
         try:
-            found = stage(self._settings, self._status)
+            done = stage(self._settings, self._status)
         except BadProgram as error:
             self._loop.post(self._endings.at_once, ExitCode.BAD_PROGRAM, error.record)
         except Exception as error:
@@ -141,12 +141,13 @@ class Supervisor:
             record = FailureRecord(Reason.BAD_PROGRAM, f"staging failed: {error}", type(error).__name__)
             self._loop.post(self._endings.at_once, ExitCode.BAD_PROGRAM, record)
         else:
-            self._loop.post(self._have_staged, found)
+            self._loop.post(self._have_staged, done)
 
-    def _have_staged(self, found: Staged) -> None:
-        if found is Staged.DONE:
+    def _have_staged(self, done: dict[str, Any] | None) -> None:
+        if done is not None:
             self._status.move(WorkerState.FINISHED)
-            self._endings.at_once(ExitCode.DONE, FailureRecord(Reason.SUCCEEDED, "the program has ended well already"))
+            words, exported = "the program has ended well already", done.get("export")
+            self._endings.at_once(ExitCode.DONE, FailureRecord(Reason.SUCCEEDED, words, export=exported))
         self._staged = True
         self._become_ready()
 

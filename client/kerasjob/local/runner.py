@@ -224,7 +224,8 @@ def _tell_after(cluster: LocalCluster, console: Console, interrupted: bool, agai
 
 def _last_words(status: KerasJobStatus) -> str:
     shown = status.display
-    return f": epoch {shown.epoch}, step {shown.step}, loss {shown.loss}" if status.progress is not None else ""
+    words = f": epoch {shown.epoch}, step {shown.step}, loss {shown.loss}" if status.progress is not None else ""
+    return words + (f"; the model is in {status.export.uri}" if status.export is not None else "")
 
 
 def _last_saved(cluster: LocalCluster) -> str:

@@ -120,6 +120,7 @@ def localized(config: WorkerConfig, uris: UriMap, worker_dir: Path, agent_port: 
         program=program,
         data=data,
         checkpoint=dataclasses.replace(checkpoint, uri=uris.local(checkpoint.uri)),
+        export=None if config.export is None else dataclasses.replace(config.export, uri=uris.local(config.export.uri)),
         agent_port=agent_port,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from kerasjob_api.constants import ConditionType, Reason
 from kerasjob_api.exit_codes import ExitCode
+from kerasjob_api.status import ExportStatus
 from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
 from kerasjob_core.observed import PodPhase, Worker
@@ -19,10 +20,10 @@ def reached(draft: Draft) -> bool:
     # The leader also while it is replaced, or the job is suspended: what it has done is done. A member that is not the
     # leader ends with 0 for itself, a stranger to the ring only by finding the record.
     strangers = [worker for worker in draft.workers if draft.rank_of(worker.slot, worker.incarnation) is None]
-    if not any(_is_done(worker) for worker in (draft.leader, _former_leader(draft), *strangers)):
+    done = [worker for worker in (draft.leader, _former_leader(draft), *strangers) if _is_done(worker)]
+    if not done or not _are_enough(draft):
         return False
-    if not _are_enough(draft):
-        return False
+    _take_export(draft, done)
     _complete(draft)
     return True
 
@@ -49,6 +50,13 @@ def _are_enough(draft: Draft) -> bool:
     if draft.spec.success_policy == "Leader" or ring is None or ring.broken or _former_leader(draft) is not None:
         return True
     return all(_is_done(draft.current(member.slot)) for member in ring.members if member.slot < draft.spec.workers)
+
+
+def _take_export(draft: Draft, done: list[Worker | None]) -> None:
+    for worker in done:
+        record = worker.exit.record if worker is not None and worker.exit is not None else None
+        if record is not None and record.export is not None:
+            draft.set(export=ExportStatus(uri=record.export))
 
 
 def _complete(draft: Draft) -> None:

@@ -84,6 +84,12 @@ def test_a_leader_that_ended_well_while_it_was_suspended_has_ended_well():
 # spec.activeDeadlineSeconds.
 
 
+def test_where_the_exported_model_is_is_kept():
+    said = FailureRecord("ProgramSucceeded", export="s3://b/models/uid/model.keras")
+    status = a_job(2).running().ended(0, 0, said).decide().status
+    assert (status.phase, status.export.uri) == ("Succeeded", "s3://b/models/uid/model.keras")
+
+
 def test_a_job_that_takes_too_long_fails():
     job = a_job(active_deadline_seconds=100).running()
     assert job.decide(99).requeue_after == 1

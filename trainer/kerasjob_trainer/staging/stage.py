@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kerasjob_api.constants import Reason
 from kerasjob_api.wire import Problem
 from kerasjob_trainer import outputs
 from kerasjob_trainer.checkpoints import Checkpoints, open_checkpoints
+from kerasjob_trainer.exports import open_exports
 from kerasjob_trainer.log import log
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.staging import data
@@ -28,20 +28,20 @@ _WAIT_SECONDS = 1.0
 _WAIT_MAX_SECONDS = 10.0
 
 
-class Staged(Enum):
-    """What staging found."""
+def stage(settings: Settings, status: Status) -> dict[str, Any] | None:
+    """Brings everything into place; tries until the store lets it. Raises BadProgram, OSError.
 
-    READY = "ready"
-    DONE = "done"  # the program has ended well already, in an earlier life of the job
-
-
-def stage(settings: Settings, status: Status) -> Staged:
-    """Brings everything into place; tries until the store lets it. Raises BadProgram, OSError."""
+    Answers the record that the program has ended well already, in an earlier life of the job; None where it is to run.
+    """
     config = settings.config
     copy_code(settings.code_dir, settings.program_dir, config.program)
     check_program(settings.program_dir, config.program)
-    if config.checkpoint is not None and _retried(lambda: _is_done(open_checkpoints(settings)), status):
-        return Staged.DONE
+    if config.checkpoint is not None:
+        done = _retried(lambda: _done(open_checkpoints(settings)), status)
+        if done is not None:
+            return done
+    if config.export is not None:
+        _retried(lambda export=config.export: open_exports(settings, export).entries(""), status)  # type: ignore[misc]
     for source in config.data:
         started = time.monotonic()
         files = _retried(lambda s=source: data.stage(s, config.s3, settings.s3_dir), status)  # type: ignore[misc]
@@ -56,12 +56,12 @@ def stage(settings: Settings, status: Status) -> Staged:
             f"; for keras.datasets: {', '.join(linked)}" if linked else "",
         )
     outputs.remember_staged(settings.program_dir, settings.staged)
-    return Staged.READY
+    return None
 
 
-def _is_done(checkpoints: Checkpoints) -> bool:
+def _done(checkpoints: Checkpoints) -> dict[str, Any] | None:
     checkpoints.probe()
-    return checkpoints.done() is not None
+    return checkpoints.done()
 
 
 def _retried(attempt: Callable[[], T], status: Status) -> T:

@@ -27,6 +27,7 @@ from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.staging.code import script_path
 from kerasjob_trainer.trainer import array_order, old_spellings, own_strategy, staged_datasets
 from kerasjob_trainer.trainer.control import Control
+from kerasjob_trainer.trainer.exporting import export
 from kerasjob_trainer.trainer.failure import classify
 from kerasjob_trainer.trainer.session import Session
 from kerasjob_trainer.trainer.strategy import abort_collectives, barrier, enter_scope, make_strategy
@@ -63,6 +64,8 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         control.send("formed")
         _run_program(spec)
         sys.stdout.flush()
+        if spec.export is not None and spec.is_leader:
+            export(session.last_model, spec.export, Path(spec.exported))
         barrier(strategy)
     except BaseException as error:
         traceback.print_exception(error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from kerasjob_trainer.outputs import ARCHIVE
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.session.buffers import Buffer, Buffers, Tensors
+from kerasjob_trainer.trainer.threads import outside_of_strategy
 
 
 @dataclass(frozen=True)
@@ -103,22 +103,14 @@ class Saver:
 
 
 def _write_keras_file(model: Any, path: Path) -> None:
-    """On this worker alone, and so in a thread outside of the strategy: what Keras makes anew as it saves would else be
-    agreed with the others, who do not save."""
-
-    def write() -> None:
-        started = time.monotonic()
-        try:
-            saving_lib.save_model(model, path)
-        except Exception as error:  # a model that Keras cannot save: the checkpoint is whole without it
-            log.warning("the checkpoint has no %s: %s: %s", path.name, type(error).__name__, error)
-            path.unlink(missing_ok=True)
-        else:
-            log.info("wrote %s in %.2f s", path.name, time.monotonic() - started)
-
-    thread = threading.Thread(target=write, name="keras file")
-    thread.start()
-    thread.join()
+    started = time.monotonic()
+    try:
+        outside_of_strategy(lambda: saving_lib.save_model(model, path))
+    except Exception as error:  # a model that Keras cannot save: the checkpoint is whole without it
+        log.warning("the checkpoint has no %s: %s: %s", path.name, type(error).__name__, error)
+        path.unlink(missing_ok=True)
+    else:
+        log.info("wrote %s in %.2f s", path.name, time.monotonic() - started)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -56,6 +56,7 @@ class Session:
         self._keeping = Keeping(spec, control, self._record)
         self._models = Models()
         self._next_call = 0
+        self.last_model: Any = None  # that was given to `fit`
         self._inside = False
         self._call: Call | None = None
         self._evaluating = False
@@ -148,6 +149,7 @@ class Session:
         call = self._next_call
         self._next_call += 1
         self._models.number(model)
+        self.last_model = model
         mark = fingerprint(arguments, self._program_dir)
         if call < len(self._saved.finished):
             return self._skip(fit, model, arguments, self._saved.finished[call], mark)
