@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from kerasjob_api.spec_model import ABSOLUTE_PATH, NAME, STORE_URI, Model
+from kerasjob_api.spec_model import ABSOLUTE_PATH, NAME, STORE_URI, Model, rule
 
 
 class S3(Model):
     """How to reach S3."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "!has(self.kmsKeyId) || (has(self.encryption) && self.encryption.startsWith('aws:kms'))",
+                    "kmsKeyId is for encryption aws:kms or aws:kms:dsse",
+                    fieldPath=".kmsKeyId",
+                )
+            ]
+        }
+    )
 
     endpoint: str | None = Field(
         default=None,
@@ -25,6 +37,17 @@ class S3(Model):
         max_length=253,
         description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optionally, AWS_SESSION_TOKEN. "
         "Where not given, the pod's own identity is used.",
+    )
+    addressing_style: Literal["auto", "path", "virtual"] = Field(
+        default="auto",
+        description="Whether the bucket stands in the path or in the host's name; auto: in the path where an endpoint"
+        " is given.",
+    )
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        default=None, description="Server-side encryption of what is written; the bucket's default where not given."
+    )
+    kms_key_id: str | None = Field(
+        default=None, min_length=1, max_length=2048, description="Key for aws:kms; the account's own where not given."
     )
 
 

@@ -218,6 +218,9 @@ class S3Access:
     endpoint: str | None = None
     region: str | None = None
     secret_name: str | None = None
+    addressing_style: str = "auto"  # path or virtual; auto: path where an endpoint is given
+    encryption: str | None = None  # AES256, aws:kms or aws:kms:dsse
+    kms_key_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def worker_config(ref: JobRef, spec: KerasJobSpec, seed: int) -> WorkerConfig:
         seed=seed,
         program=ProgramConfig(program.script, program.module, program.source, program.args, program.recipe),
         data=tuple(DataSource(item.uri, item.path) for item in spec.data),
-        s3=S3Access(s3.endpoint, s3.region, s3.secret_name),
+        s3=S3Access(s3.endpoint, s3.region, s3.secret_name, s3.addressing_style, s3.encryption, s3.kms_key_id),
         checkpoint=None if spec.checkpoint is None else _checkpoint(spec.checkpoint),
         export=None if spec.export is None else ExportConfig(spec.export.uri, spec.export.format),
         startup_timeout_seconds=spec.startup_timeout_seconds,

@@ -4,7 +4,10 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from tests.trainer.harness import Gates, eventually, free_ports
@@ -15,6 +18,10 @@ from kerasjob_trainer.staging.data import stage
 from kerasjob_trainer.store import StoreError, open_store
 
 ROOT = Path(__file__).parents[2]
+ROLE = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>
+<SessionToken>some-session</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"""
 KEY, SECRET = "some-key", "some-secret"
 
 
@@ -132,6 +139,84 @@ def s3_store(server, tmp_path):
     keys = tmp_path / "keys"
     write_keys(keys, KEY, SECRET)
     return open_store(f"s3://bucket/{tmp_path.name}/", S3Access(server, "us-east-1", "keys"), keys)
+
+
+def requests_of(store) -> list:
+    """Fills as the store asks its server."""
+    seen = []
+
+    def note(request, **_):
+        seen.append(request)
+
+    store._client.meta.events.register("before-send.s3", note)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "style", "url"),
+    [
+        ("http://127.0.0.1:9", "auto", "http://127.0.0.1:9/bucket"),
+        ("http://store.example:9", "virtual", "http://bucket.store.example:9/"),
+        ("http://store.example:9", "path", "http://store.example:9/bucket"),
+    ],
+)
+def test_where_the_bucket_stands(endpoint, style, url, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasjob_trainer.store.s3.CONNECT_SECONDS", 0.1)
+    write_keys(tmp_path, KEY, SECRET)
+    store = open_store("s3://bucket/", S3Access(endpoint, "us-east-1", addressing_style=style), tmp_path)
+    seen = requests_of(store)
+    with pytest.raises(StoreError, match="cannot be reached"):
+        store.entries("")
+    assert seen[0].url.startswith(f"{url}?")
+
+
+def test_all_that_is_written_is_encrypted_by_the_server(server, tmp_path):
+    write_keys(tmp_path / "keys", KEY, SECRET)
+    s3 = S3Access(server, "us-east-1", "keys", encryption="aws:kms", kms_key_id="some-key-id")
+    store = open_store(f"s3://bucket/{tmp_path.name}/", s3, tmp_path / "keys")
+    seen = requests_of(store)
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "large").write_bytes(bytes(20 * 2**20))  # in parts
+    store.put_file("file", tmp_path / "file")
+    store.put_file("large", tmp_path / "large")
+    store.put_if_absent("other", b"content")
+    begun = [r for r in seen if "x-amz-server-side-encryption" in r.headers]
+    assert {r.url.partition(f"{tmp_path.name}/")[2] for r in begun} == {"file", "large?uploads", "other"}
+    assert {r.headers["x-amz-server-side-encryption-aws-kms-key-id"] for r in begun} == {b"some-key-id"}
+    assert store.get("file") == b"content"
+
+
+def test_a_service_accounts_role_gives_the_keys(server, tmp_path, monkeypatch):
+    asked = []
+
+    class Sts(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            body = ROLE.format(key=KEY, secret=SECRET).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "token").write_text("the-token")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sts) as sts:
+        threading.Thread(target=sts.serve_forever, daemon=True).start()
+        for name, value in {
+            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/trainer",
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+            "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{sts.server_address[1]}",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        store = open_store(f"s3://bucket/{tmp_path.name}/", S3Access(server, "us-east-1"), tmp_path / "no-secret")
+        assert store.put_if_absent("file", b"content")
+        assert store.get("file") == b"content"
+        sts.shutdown()
+    assert asked[0]["Action"] == ["AssumeRoleWithWebIdentity"]
+    assert asked[0]["WebIdentityToken"] == ["the-token"]
 
 
 def test_the_store(s3_store, tmp_path):

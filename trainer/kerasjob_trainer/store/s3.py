@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -34,6 +34,7 @@ class S3Store:
         self.uri = f"s3://{bucket}/{prefix}"
         self._target = Target(s3.endpoint, bucket, s3.secret_name)
         self._can_condition = True
+        self._encryption = _encryption(s3)
         self._client: S3Client = boto3.session.Session().client(
             "s3",
             endpoint_url=s3.endpoint,
@@ -43,7 +44,7 @@ class S3Store:
                 read_timeout=READ_SECONDS,
                 retries={"max_attempts": 3, "mode": "standard"},
                 s3={
-                    "addressing_style": "path" if s3.endpoint else "auto",
+                    "addressing_style": _addressing_style(s3),
                     # All that counts is hashed already, and verified when it is restored.
                     "payload_signing_enabled": False,
                 },
@@ -56,14 +57,14 @@ class S3Store:
 
     def put_file(self, key: str, path: Path) -> None:
         with self._explained(key, "write"):
-            self._client.upload_file(str(path), self.bucket, self.prefix + key)
+            self._client.upload_file(str(path), self.bucket, self.prefix + key, ExtraArgs=self._encryption)
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         with self._explained(key, "write"):
             if not self._can_condition:
                 return self._put_unless_seen(key, content)
             try:
-                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content, IfNoneMatch="*")
+                self._put(key, content, IfNoneMatch="*")
             except ClientError as error:
                 code = _code(error)
                 if code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
@@ -117,8 +118,13 @@ class S3Store:
     def _put_unless_seen(self, key: str, content: bytes) -> bool:
         if self.get(key) is not None:
             return False
-        self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content)
+        self._put(key, content)
         return True
+
+    def _put(self, key: str, content: bytes, **conditions: Any) -> None:
+        self._client.put_object(
+            Bucket=self.bucket, Key=self.prefix + key, Body=content, **conditions, **self._encryption
+        )
 
     @contextlib.contextmanager
     def _explained(self, key: str, what: str) -> Iterator[None]:
@@ -128,6 +134,19 @@ class S3Store:
             raise StoreError(explain(error, self._target, self.prefix + key, what)) from error
         except OSError as error:
             raise StoreError(f"s3://{self.bucket}/{self.prefix}{key}: cannot {what}: {error}") from error
+
+
+def _addressing_style(s3: S3Access) -> Literal["auto", "path", "virtual"]:
+    if s3.addressing_style == "auto":
+        return "path" if s3.endpoint else "auto"
+    return "virtual" if s3.addressing_style == "virtual" else "path"
+
+
+def _encryption(s3: S3Access) -> dict[str, Any]:
+    """What each request that writes says of it."""
+    if s3.encryption is None:
+        return {}
+    return {"ServerSideEncryption": s3.encryption} | ({"SSEKMSKeyId": s3.kms_key_id} if s3.kms_key_id else {})
 
 
 def _keys(s3: S3Access, s3_dir: Path, target: Target) -> dict[str, Any]:
