@@ -95,6 +95,7 @@ class ProgressStatus(StatusModel):
     percent: str | None = None
     eta_seconds: int | None = None
     samples_per_second: str | None = None
+    train_seconds: int = Field(default=0, description="Spent in the training steps made so far, repeated ones once.")
     metrics: tuple[MetricValue, ...] = ()
     updated_at: str = ""
 
@@ -148,6 +149,8 @@ class KerasJobStatus(StatusModel):
     """What there is."""
 
     phase: str = ""
+    phase_since: str | None = None
+    phase_seconds: dict[str, int] = Field(default={}, description="How long it was in each phase before.")
     conditions: tuple[Condition, ...] = ()
     observed_generation: int = 0
     start_time: str | None = None

@@ -147,6 +147,7 @@ class Progress:
     metrics: tuple[Metric, ...] = ()
     updated_at: str = ""
     total_step: int = 0
+    train_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,20 @@ class Draft:
 
     def has_changed(self) -> bool:
         """Whether there is anything to be written; settles first what follows from the rest of the status."""
-        self.set(observed_generation=self.observed.job.generation, phase=phase_of(self.status).value)
+        self.set(observed_generation=self.observed.job.generation)
+        self._settle_phase()
         return self.status != self.before
+
+    def _settle_phase(self) -> None:
+        phase, before = phase_of(self.status).value, self.before
+        if phase == before.phase:
+            self.set(phase=phase, phase_since=before.phase_since, phase_seconds=before.phase_seconds)
+            return
+        seconds = dict(before.phase_seconds)
+        if before.phase_since is not None:
+            elapsed = max(0, round(self.now - from_rfc3339(before.phase_since)))
+            seconds[before.phase] = seconds.get(before.phase, 0) + elapsed
+        self.set(phase=phase, phase_since=to_rfc3339(self.now), phase_seconds=seconds)
 
     def finish(self) -> Plan:
         """The plan. A pass that changes what later passes act on does nothing else."""

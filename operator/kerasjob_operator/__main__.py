@@ -15,10 +15,11 @@ from kopf._core.engines.peering import Identity
 from kerasjob_operator import handlers, health, key, logs
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi
+from kerasjob_operator.job_metrics import JobCollector
 from kerasjob_operator.kubernetes_cluster import KubernetesCluster
 from kerasjob_operator.lease import Lease
 from kerasjob_operator.loop import Loop
-from kerasjob_operator.metrics import REGISTRY, JobCollector
+from kerasjob_operator.metrics import REGISTRY
 from kerasjob_operator.pod_watch import PodWatch
 from kerasjob_operator.poller import Poller
 from kerasjob_operator.queue import WorkQueue

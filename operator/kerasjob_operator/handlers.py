@@ -6,11 +6,13 @@ Low-level handlers only: they write nothing to the objects.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import kopf
 
 from kerasjob_api import constants as c
+from kerasjob_operator.metrics import LAST_EVENT
 from kerasjob_operator.store import Store
 
 
@@ -64,6 +66,7 @@ def register(store: Store) -> kopf.OperatorRegistry:
 
     @kopf.on.event(c.GROUP, c.VERSION, c.PLURAL, registry=registry)
     async def job(type: str | None, body: kopf.Body, **_: Any) -> None:
+        LAST_EVENT.labels(c.PLURAL).set(time.time())
         if type == "DELETED":
             store.drop_job((body["metadata"]["namespace"], body["metadata"]["name"]), body["metadata"]["uid"])
         else:

@@ -16,11 +16,12 @@ from kerasjob_api.status import KerasJobStatus
 from kerasjob_core.cluster import Conflict, NameTaken, NotFound, QuotaExceeded, Refused, Unavailable
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting
 from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event, PushRing
+from kerasjob_core.times import from_rfc3339
 from kerasjob_operator import render
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
 from kerasjob_operator.events import Events
-from kerasjob_operator.metrics import DISRUPTIONS, RESTARTS
+from kerasjob_operator.metrics import DISRUPTIONS, FIRST_STEP_SECONDS, RESTARTS, TRANSITIONS
 from kerasjob_operator.pod_watch import PODS
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store
@@ -254,3 +255,8 @@ def _count(before: KerasJobStatus, after: KerasJobStatus) -> None:
         RESTARTS.labels(reason).inc(after.restarts - before.restarts)
     if after.disruptions > before.disruptions:
         DISRUPTIONS.labels(reason).inc(after.disruptions - before.disruptions)
+    if after.phase != before.phase:
+        TRANSITIONS.labels(after.phase).inc()
+    is_first = before.progress is None or before.progress.total_step == 0
+    if after.progress is not None and after.progress.total_step > 0 and is_first and after.start_time is not None:
+        FIRST_STEP_SECONDS.observe(max(0.0, time.time() - from_rfc3339(after.start_time)))

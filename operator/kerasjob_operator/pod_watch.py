@@ -12,6 +12,7 @@ import time
 
 from kerasjob_api.constants import Label
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
+from kerasjob_operator.metrics import LAST_EVENT
 from kerasjob_operator.store import Store, pod_key
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class PodWatch:
             try:
                 async for kind, body in self._api.watch(PODS, self._namespace, version, OURS):
                     version = body["metadata"]["resourceVersion"]
+                    LAST_EVENT.labels("pods").set(time.time())
                     self._take(kind, body)
             except ApiError as error:
                 if error.code != 0:

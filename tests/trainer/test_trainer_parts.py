@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def spec(folder: Path, num_workers: int = 1) -> RunSpec:
     return RunSpec(
         job="job", slot=1, rank=0, revision=1, hosts=("h:1",) * num_workers, seed=1,
         program=ProgramConfig(script="train.py"), program_dir=str(folder), staged="",
-        keras_home="", snapshots="", archives="", temporary="", restored="",
+        keras_home="", snapshots="", archives="", exported="", temporary="", restored="",
     )  # fmt: skip
 
 
@@ -153,6 +154,37 @@ def test_the_batch_size_of_a_pipeline_that_leaves_it_open():
     data = tf.data.Dataset.range(10).shuffle(10)
     assert _batch_size(data.batch(4).map(lambda x: x).prefetch(1)) == 4
     assert _batch_size(data) is None
+
+
+def test_how_long_steps_wait_for_data_is_measured_in_the_graph(keras, monkeypatch):
+    import tensorflow as tf
+    from tensorflow.python.data.ops.iterator_ops import OwnedIterator
+
+    from kerasjob_trainer.trainer.session.data_wait import DataWait
+
+    for name in ("_next_internal", "get_next_as_optional"):
+        monkeypatch.setattr(OwnedIterator, name, getattr(OwnedIterator, name))
+    training = [False]
+    wait = DataWait(lambda: training[0])
+    wait.install()
+
+    def slowly(row):
+        time.sleep(0.02)
+        return row
+
+    rows = tf.data.Dataset.range(10).map(lambda _: tf.numpy_function(slowly, [tf.zeros((2,))], tf.float32))
+    data = rows.map(lambda row: (tf.ensure_shape(row, (2,)), tf.ensure_shape(row, (2,)))).batch(1)
+    for steps_at_once in (1, 3):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        model.compile("sgd", "mse", steps_per_execution=steps_at_once)
+        training[0] = False
+        before = wait.seconds
+        model.evaluate(data, verbose=0)
+        assert wait.seconds == before
+        training[0] = True
+        model.fit(data, verbose=0, shuffle=False)
+        # TensorFlow reads a row or two ahead, so that the wait is a little less than what ten rows take.
+        assert wait.seconds - before >= 0.1
 
 
 def test_a_model_with_other_variables_is_refused(keras):

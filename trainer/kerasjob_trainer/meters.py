@@ -49,12 +49,13 @@ class Meters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._step_base, self._samples_base = Histogram(STEP_BUCKETS), 0.0
-        self._step_now, self._samples_now = Histogram(STEP_BUCKETS), 0.0
+        self._step_base, self._samples_base, self._wait_base = Histogram(STEP_BUCKETS), 0.0, 0.0
+        self._step_now, self._samples_now, self._wait_now = Histogram(STEP_BUCKETS), 0.0, 0.0
         self.checkpoint_seconds = Histogram(CHECKPOINT_BUCKETS)
         self.checkpoints = self.checkpoint_failures = self.checkpoints_left_out = 0
         self.gauges: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
+        self.gpu_memory: list[float] = []
 
     def trainer_says(self, message: dict[str, Any]) -> None:
         """Takes over a trainer's cumulative counts and its newest values."""
@@ -63,7 +64,9 @@ class Meters:
             if counts:
                 self._step_now = Histogram(STEP_BUCKETS, list(counts), float(total))
             self._samples_now = float(message.get("samples") or 0.0)
+            self._wait_now = float(message.get("dataWaitSeconds") or 0.0)
             progress = message.get("progress") or {}
+            self.gpu_memory = [float(value) for value in message.get("gpuMemory") or []]
             self.metrics = {m["name"]: float(m["value"]) for m in progress.get("metrics", [])}
             self.gauges["kerasjob_trainer_epoch"] = float(progress.get("epoch") or 0)
             self.gauges["kerasjob_trainer_step"] = float(progress.get("totalStep") or 0)
@@ -77,7 +80,9 @@ class Meters:
         with self._lock:
             self._step_base = self._step_base.plus(self._step_now)
             self._samples_base += self._samples_now
-            self._step_now, self._samples_now = Histogram(STEP_BUCKETS), 0.0
+            self._wait_base += self._wait_now
+            self.gpu_memory = []
+            self._step_now, self._samples_now, self._wait_now = Histogram(STEP_BUCKETS), 0.0, 0.0
 
     def checkpoint_saved(self, seconds: float, num_bytes: int, timestamp: float) -> None:
         """A checkpoint was committed."""
@@ -106,6 +111,11 @@ class Meters:
         """Step durations of all trainers so far."""
         with self._lock:
             return self._step_base.plus(self._step_now)
+
+    def data_wait(self) -> float:
+        """Seconds that steps of all trainers so far have waited for data."""
+        with self._lock:
+            return self._wait_base + self._wait_now
 
     def samples(self) -> float:
         """Samples trained on by all trainers so far."""

@@ -22,6 +22,7 @@ _GAUGES = {
     "kerasjob_staging_seconds": "How long it took until program, data and TensorFlow were in place",
     "kerasjob_restore_seconds": "How long the last restore took in the trainer",
     "kerasjob_data_seek_seconds": "How long it took to bring the data to where the program went on last",
+    "kerasjob_trainer_memory_bytes": "Memory in use by the trainer's process",
     "kerasjob_recovery_seconds": "From the last loss of this worker's trainer to the next training step",
 }
 
@@ -40,6 +41,9 @@ class _AgentCollector(Collector):
             sum_value=steps.total,
         )
         yield CounterMetricFamily("kerasjob_trainer_samples", "Samples trained on, over all workers", meters.samples())
+        yield CounterMetricFamily(
+            "kerasjob_trainer_data_wait_seconds", "Time that training steps have waited for data", meters.data_wait()
+        )
         gauges = dict(meters.gauges)
         for name, text in _GAUGES.items():
             if name in gauges:
@@ -63,6 +67,10 @@ class _AgentCollector(Collector):
             "Checkpoints that were due while those before were on their way",
             meters.checkpoints_left_out,
         )
+        gpus = GaugeMetricFamily("kerasjob_trainer_gpu_memory_bytes", "GPU memory in use by TensorFlow", labels=["gpu"])
+        for index, value in enumerate(meters.gpu_memory):
+            gpus.add_metric([str(index)], value)
+        yield gpus
         state = GaugeMetricFamily("kerasjob_agent_state", "1 for the state that the agent is in", labels=["state"])
         for each in WorkerState:
             state.add_metric([each.value], float(each is status.state))

@@ -37,3 +37,11 @@ def num_oom_kills() -> int:
         except (OSError, ValueError):
             continue
     return 0
+
+
+def resident_bytes(pid: int | None) -> float:
+    """Memory that a process holds; 0 where there is none."""
+    try:
+        return float(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -30,7 +30,7 @@ from kerasjob_trainer.mainloop import Loop
 from kerasjob_trainer.manifests import Manifest, Saved
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.preparing import Preparing
-from kerasjob_trainer.processes import num_oom_kills, reap_orphans
+from kerasjob_trainer.processes import num_oom_kills, reap_orphans, resident_bytes
 from kerasjob_trainer.restore import RestorePoint
 from kerasjob_trainer.run import Outcome, Run, judge, never_forked
 from kerasjob_trainer.runspec import spec_of
@@ -118,6 +118,8 @@ class Supervisor:
     def metrics(self) -> str:
         from kerasjob_trainer import metrics  # its library is only worth loading where somebody scrapes
 
+        run = self._run
+        self._meters.gauge("kerasjob_trainer_memory_bytes", resident_bytes(run.pid if run is not None else None))
         return metrics.exposition(self._meters, self._status)
 
     def run(self) -> None:

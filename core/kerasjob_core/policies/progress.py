@@ -62,6 +62,7 @@ def _status(progress: Progress) -> ProgressStatus:
         total_step=progress.total_step,
         percent=None if progress.percent is None else f"{progress.percent:.1f}",
         eta_seconds=None if progress.eta_seconds is None else round(progress.eta_seconds),
+        train_seconds=round(progress.train_seconds),
         samples_per_second=None if progress.samples_per_second is None else f"{progress.samples_per_second:.1f}",
         metrics=tuple(MetricValue(name=m.name, value=m.value) for m in progress.metrics[:32]),
         updated_at=progress.updated_at,

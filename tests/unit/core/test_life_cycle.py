@@ -231,6 +231,18 @@ def test_a_slot_that_comes_back_has_a_new_name():
 # Size.
 
 
+def test_how_long_it_was_in_each_phase_is_kept():
+    job = a_job(2).running()
+    since = job.status.phase_since
+    suspended = job.with_spec(suspend=True).next(70)
+    assert job.status.phase == "Running"
+    assert suspended.status.phase == "Suspended"
+    assert suspended.status.phase_seconds["Running"] == NOW + 70 - from_rfc3339(since)
+    again = suspended.without(0).without(1).with_spec(suspend=False).next(100)
+    assert again.status.phase_seconds["Suspended"] == 30
+    assert again.status.phase_seconds["Running"] == suspended.status.phase_seconds["Running"]
+
+
 def test_the_status_of_a_thousand_workers_is_bounded():
     """All replaced a hundred times, with long addresses and long words."""
     job = a_job(1024, max_restarts=10_000).ready()

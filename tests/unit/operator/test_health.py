@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.unit.operator.test_store import job
 
 from kerasjob_operator import handlers, health
-from kerasjob_operator.metrics import JobCollector
+from kerasjob_operator.job_metrics import JobCollector
 from kerasjob_operator.queue import WorkQueue
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store

@@ -91,6 +91,11 @@ class Call:
             callback_state.will_append(self.callbacks)
 
     @property
+    def is_in_step(self) -> bool:
+        """Whether a training step is being made."""
+        return self._moment is Moment.STEP
+
+    @property
     def epoch_ends_now(self) -> bool:
         """Whether the epoch has no further step and no validation, as far as that is known."""
         validates = self._arguments["validation_data"] is not None or self._arguments["validation_split"]
@@ -207,6 +212,7 @@ class Call:
         callback_state.restore(self.callbacks, self.record.callbacks, of_callbacks)
         randomness.restore(self.record.random, host=host)
         self._meter.total_step = self.total_step = self.record.total_step
+        self._meter.train_seconds = self.record.train_seconds
 
     def logs_of_epoch(self, logs: Any) -> Any:
         """What Keras takes for the logs of an epoch's last step; those of before where there was no step since.
@@ -267,7 +273,7 @@ class Call:
     def _capture(self, random: randomness.Mark | None, callbacks: callback_state.Mark | None = None) -> Tensors:
         record = self.record
         record.random = randomness.capture(random)
-        record.total_step = self.total_step
+        record.total_step, record.train_seconds = self.total_step, self._meter.train_seconds
         record.logs = plain(record.logs)
         record.trained = variables.optimized(self.model)
         record.callbacks, tensors = callback_state.capture(self.callbacks, callbacks)

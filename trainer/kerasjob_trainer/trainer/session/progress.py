@@ -9,10 +9,13 @@ import threading
 import time
 from typing import Any
 
+import tensorflow as tf
+
 from kerasjob_api.wire import Metric, Progress, to_wire
 from kerasjob_trainer.manifests import now
 from kerasjob_trainer.meters import STEP_BUCKETS, Histogram
 from kerasjob_trainer.trainer.control import Control
+from kerasjob_trainer.trainer.session.data_wait import DataWait
 
 INTERVAL_SECONDS = 0.5
 # Samples per second are those of so many seconds of steps, without what lies between epochs.
@@ -22,14 +25,16 @@ RATE_SECONDS = 2.0
 class Meter:
     """Counts steps of the whole program; describes one `fit` at a time."""
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
+    def __init__(self, control: Control, data_wait: DataWait) -> None:
+        self._control, self._data_wait = control, data_wait
         self._lock = threading.Lock()
         self._steps = Histogram(STEP_BUCKETS)
         self._samples = 0
         self._sent_at = 0.0
         self._rate: float | None = None
         self.total_step = 0
+        # Of steps that count: without those that are made again, and without a trainer's first one, which traces.
+        self.train_seconds = 0.0
 
     def begin_fit(self, call: int, first_epoch: int, epochs: int, steps: int | None, batch_size: int | None) -> None:
         """A `fit` begins at an epoch (from 0)."""
@@ -75,6 +80,7 @@ class Meter:
         if self._pace_from is None:
             self._pace_from = at, self._done()
         else:
+            self.train_seconds += seconds
             self._busy_seconds += seconds
             self._busy_samples += self._samples - samples
 
@@ -109,6 +115,7 @@ class Meter:
             metrics=tuple(Metric(name, f"{value:.6g}") for name, value in _numbers(logs)),
             updated_at=now(),
             total_step=self.total_step,
+            train_seconds=self.train_seconds,
         )
         self._control.send(
             "progress",
@@ -116,6 +123,8 @@ class Meter:
             stepCounts=self._steps.counts,
             stepSeconds=self._steps.total,
             samples=self._samples,
+            dataWaitSeconds=self._data_wait.seconds,
+            gpuMemory=_gpu_memory(),
         )
 
     def _samples_per_second(self) -> float | None:
@@ -141,6 +150,12 @@ class Meter:
             began, begin = self._pace_from
             eta = (at - began) * (self._epochs - done) / (done - begin)
         return 100.0 * done / self._epochs, eta
+
+
+def _gpu_memory() -> list[int]:
+    """Bytes in use on each GPU."""
+    devices = tf.config.list_logical_devices("GPU")
+    return [tf.config.experimental.get_memory_info(device.name)["current"] for device in devices]
 
 
 def _numbers(logs: dict[str, Any]) -> list[tuple[str, float]]:

@@ -32,6 +32,7 @@ class CallRecord:
     `ended`: there are no more of them in the epoch; `stopped`: since a callback has stopped training.
     `model`: its number, by when it was trained first. `trained`: what each optimizer trains, see
     `variables.optimized`.
+    `train_seconds`: what the steps since the start of the program took.
     `checkpoint`: holds the model's state at the end of the call; None where it trained nothing.
     `callbacks`: the state of the program's own.
     """
@@ -55,6 +56,7 @@ class CallRecord:
     trained: list[list[str] | None] = field(default_factory=list)
     checkpoint: str | None = None
     total_step: int = 0
+    train_seconds: float = 0.0
     callbacks: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -29,6 +29,7 @@ from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import lost_peer
 from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.call import Call
+from kerasjob_trainer.trainer.session.data_wait import DataWait
 from kerasjob_trainer.trainer.session.keeping import Keeping
 from kerasjob_trainer.trainer.session.models import Models
 from kerasjob_trainer.trainer.session.progress import Meter
@@ -50,7 +51,8 @@ class Session:
 
     def __init__(self, spec: RunSpec, control: Control) -> None:
         self._spec, self._control = spec, control
-        self._meter = Meter(control)
+        self._data_wait = DataWait(lambda: self._call is not None and self._call.is_in_step)
+        self._meter = Meter(control, self._data_wait)
         self._saved = SessionRecord()
         self._record = SessionRecord()
         self._keeping = Keeping(spec, control, self._record)
@@ -130,6 +132,7 @@ class Session:
         trainer.fit, trainer.evaluate = session_fit, session_evaluate
         trainer._get_metrics_result_or_logs = session_logs_of_epoch
         iterators.install()
+        self._data_wait.install()
         self._models.install()
 
     def buffer_released(self, number: int) -> None:
@@ -181,7 +184,7 @@ class Session:
         self._models.set_fresh(model)
         record.random = randomness.capture()
         record.trained = variables.optimized(model)
-        record.total_step = self.num_steps
+        record.total_step, record.train_seconds = self.num_steps, self._meter.train_seconds
         self._record.current = None
         if self.num_steps > before or tensors is not None:
             record.checkpoint = checkpoint_id(self.num_steps, SavePhase.CALL_END, self._spec.revision)
@@ -215,7 +218,7 @@ class Session:
                 self._models.set_stale(model, record.call)
         callback_state.restore(callback_state.given(arguments), record.callbacks, callback_state.split(tensors)[1])
         randomness.restore(record.random, host=not moved)
-        self._meter.total_step = record.total_step
+        self._meter.total_step, self._meter.train_seconds = record.total_step, record.train_seconds
         history = model.history
         history.epoch = list(record.epochs)
         history.history = {key: list(values) for key, values in record.history.items()}
