@@ -41,13 +41,15 @@ def skip(iterator: Any, epochs: list[int], model: Any, arguments: dict[str, Any]
     """
     if not epochs:
         return
-    train = _way(iterator)
-    ways = [train]
+    ways = [_way(iterator)]
     for epoch in epochs:
-        _over(train, ways)
+        _over(ways[0], ways)
         if model._should_eval(epoch, arguments["validation_freq"]) and arguments["validation_data"] is not None:
+            validation = _validation(model, arguments)
+            if isinstance(validation.data_adapter, ArrayDataAdapter):
+                continue  # in order, and from their beginning each time
             if len(ways) == 1:
-                ways.append(_way(_validation(model, arguments)))
+                ways.append(_way(validation))
             _over(ways[1], ways)
     for way in ways:
         way.arrive()
@@ -76,7 +78,7 @@ def _way(iterator: Any) -> Way:
 
 
 def _validation(model: Any, arguments: dict[str, Any]) -> Any:
-    """The iterator of the validation data, left where Keras looks for it, as the first validation does."""
+    """The iterator of the validation data, set back and left where Keras looks for it, as each validation does."""
     if model._eval_epoch_iterator is None:
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(arguments["validation_data"])
         model._eval_epoch_iterator = keras_trainer.TFEpochIterator(
