@@ -19,15 +19,16 @@ class DataWait:
     def __init__(self, is_training: Callable[[], bool]) -> None:
         """`is_training`: asked as a function is traced."""
         self._is_training = is_training
-        with tf.device("CPU:0"):  # not within a strategy: each worker has its own
-            self._total = ResourceVariable(0.0, trainable=False, dtype=tf.float64)
+        self._total: Any = None
 
     @property
     def seconds(self) -> float:
-        return float(self._total.numpy())
+        return 0.0 if self._total is None else float(self._total.numpy())
 
     def install(self) -> None:
-        """Wraps what a function calls for its next data."""
+        """Wraps what a function calls for its next data. After the strategy is made, with which TensorFlow begins."""
+        with tf.device("CPU:0"):  # not within a strategy: each worker has its own
+            self._total = ResourceVariable(0.0, trainable=False, dtype=tf.float64)
         for name in ("_next_internal", "get_next_as_optional"):
             setattr(OwnedIterator, name, self._timed(getattr(OwnedIterator, name)))
 
