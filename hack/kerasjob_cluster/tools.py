@@ -80,6 +80,13 @@ TOOLS = (
     Tool("pause", "pause"),
     Tool("helm", "helm", "helm.sh/helm/v4/cmd/helm", on_demand=True),
     Tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", on_demand=True),
+    Tool(
+        "promtool",
+        "promtool",
+        "github.com/prometheus/prometheus/cmd/promtool",
+        tags="remove_all_sd,enable_kubernetes_sd",  # as of Prometheus above
+        on_demand=True,
+    ),
 )
 CONTROL_PLANE_ONLY = {"etcd", "kube-apiserver", "kubectl", "kube-controller-manager"}
 
