@@ -87,6 +87,8 @@ TOOLS = (
         tags="remove_all_sd,enable_kubernetes_sd",  # as of Prometheus above
         on_demand=True,
     ),
+    Tool("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", on_demand=True),
+    Tool("kube-score", "kube-score", "github.com/zegl/kube-score/cmd/kube-score", on_demand=True),
 )
 CONTROL_PLANE_ONLY = {"etcd", "kube-apiserver", "kubectl", "kube-controller-manager"}
 

@@ -1,14 +1,17 @@
-"""What other people's programs say of what we ship: alerts and metrics."""
+"""What other people's programs say of what we ship: alerts, metrics, manifests, the chart."""
 
+import json
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
+from tests.integration.conftest import eventually
 from tests.integration.control_plane import ROOT
-from tests.integration.test_chart import CHART
+from tests.integration.test_chart import CHART, helm, key
 from tests.unit.operator.test_store import job
 
 from kerasjob_cluster import paths, tools
@@ -20,11 +23,12 @@ from kerasjob_trainer.status import Status
 
 ALERTS = CHART / "files/alerts.yaml"
 ALERT_TESTS = sorted((ROOT / "tests/alerts").glob("*.yaml"))
+VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _tools():
-    tools.ensure({"promtool"})
+    tools.ensure({"promtool", "kubeconform", "kube-score", "helm"})
 
 
 def said_by(program: str, *arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -106,3 +110,142 @@ def test_alerts_ask_for_series_that_the_operator_has():
 def test_metrics_are_named_as_prometheus_wants_them(exposition):
     assert "kerasjob_" in exposition()
     content_with("promtool", "check", "metrics", stdin=exposition())
+
+
+# --- manifests, chart and examples
+
+
+def documents(text: str) -> list[dict]:
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+@pytest.fixture(scope="module")
+def manifests(plane) -> dict[str, str]:
+    """By folder, as `kubectl apply -k` sends them."""
+    folders = [file.parent.relative_to(ROOT) for file in sorted(ROOT.glob("manifests/**/kustomization.yaml"))]
+    return {str(folder): plane.kubectl("kustomize", str(ROOT / folder)).stdout for folder in folders}
+
+
+def chart(*options: str) -> dict[str, str]:
+    """By file of values, as Helm sends it."""
+    return {
+        file.name: helm("template", "kerasjob", str(CHART), "-n", "kerasjob-system", f"-f={file}", *options).stdout
+        for file in VALUES
+    }
+
+
+@pytest.fixture(scope="module")
+def shipped(manifests) -> dict[str, str]:
+    examples = {str(file.parent.name): file.read_text() for file in sorted(ROOT.glob("examples/*/kerasjob.yaml"))}
+    return manifests | chart() | examples
+
+
+# Of the Prometheus operator, whose CRDs our API server does not have.
+FOREIGN_KINDS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
+
+
+def closed(schema: dict) -> dict:
+    """No other fields than those that it names, at any depth: this is what a strict API server warns of."""
+    below = [*schema.get("properties", {}).values(), *schema.get("allOf", ()), *schema.get("oneOf", ())]
+    below += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)]
+    for child in below:
+        closed(child)
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        schema.setdefault("additionalProperties", False)
+    return schema
+
+
+@pytest.fixture(scope="module")
+def schemas(plane, shipped, tmp_path_factory) -> Path:
+    """A file per kind that we ship, from the API server's own OpenAPI; KerasJob's is what it made of our CRD."""
+    folder = tmp_path_factory.mktemp("schemas")
+
+    def served() -> dict:
+        return json.loads(plane.kubectl("get", "--raw", "/openapi/v3").stdout)["paths"]
+
+    eventually(lambda: "apis/kerasjob.dev/v1alpha1" in served())  # a while after the CRD is established
+    kinds = {(d["apiVersion"], d["kind"]) for text in shipped.values() for d in documents(text)}
+    for version in {version for version, kind in kinds if kind not in FOREIGN_KINDS}:
+        path = served()[f"apis/{version}" if "/" in version else f"api/{version}"]["serverRelativeURL"]
+        components = json.loads(plane.kubectl("get", "--raw", path).stdout)["components"]
+        for schema in components["schemas"].values():
+            closed(schema)
+        group, _, number = version.rpartition("/")
+        for name, schema in components["schemas"].items():
+            for of in schema.get("x-kubernetes-group-version-kind", ()):
+                if (of["group"], of["version"]) == (group, number) and (version, of["kind"]) in kinds:
+                    content = {"$ref": f"#/components/schemas/{name}", "components": components}
+                    file = folder / f"{version.split('/')[0]}_{number}_{of['kind'].lower()}.json"
+                    file.write_text(json.dumps(content))
+    return folder
+
+
+def kubeconform(schemas: Path, text: str) -> list[dict]:
+    """What it says of each object."""
+    location = f"{schemas}/{{{{.Group}}}}_{{{{.ResourceAPIVersion}}}}_{{{{.ResourceKind}}}}.json"
+    run = said_by(
+        "kubeconform", "-strict", "-verbose", "-output=json", f"-schema-location={location}",
+        f"-skip={','.join(FOREIGN_KINDS)}", "-", stdin=text,
+    )  # fmt: skip
+    return json.loads(run.stdout)["resources"]
+
+
+def test_all_that_we_ship_is_as_the_api_server_has_it(schemas, shipped):
+    for name, text in shipped.items():
+        said = kubeconform(schemas, text)
+        assert sorted((each["kind"], each["name"]) for each in said) == sorted(map(key, documents(text))), name
+        refused = [each for each in said if each["status"] not in ("statusValid", "statusSkipped")]
+        assert not refused, f"{name}: {refused}"
+        assert {each["kind"] for each in said if each["status"] == "statusSkipped"} <= set(FOREIGN_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("folder", "right", "wrong"),
+    [
+        ("manifests", "replicas: 2", "replica: 2"),
+        ("manifests", "periodSeconds: 10", "periodSeconds: often"),
+        ("manifests", "singular: kerasjob", "singularly: kerasjob"),
+        ("manifests", "kind: ClusterRoleBinding", "kind: ClusterRoleBound"),
+        ("mnist", "workers:", "worker:"),
+        ("mnist", "kind: KerasJob", "kind: KerasJobs"),
+    ],
+)
+def test_a_slip_is_found(schemas, shipped, folder, right, wrong):
+    assert right in shipped[folder]
+    states = {each["status"] for each in kubeconform(schemas, shipped[folder].replace(right, wrong))}
+    assert states & {"statusInvalid", "statusError"}
+
+
+# Advice of kube-score that is not followed, and why. All other advice is.
+NOT_FOLLOWED = {
+    "container-image-pull-policy": "tags of releases do not move; the chart's image.pullPolicy is for who moves them",
+    "container-security-context-user-group-id": "it mounts nothing of the node, where its number may be a user's",
+    "container-ephemeral-storage-request-and-limit": "it writes logs alone, and must not be evicted for them",
+    "deployment-has-host-podantiaffinity": "the scheduler spreads replicas by itself; the chart's affinity is for more",
+    "pod-networkpolicy": "who scrapes and where the API server is, the cluster knows; the chart has one for ingress",
+}
+NOT_FOLLOWED_WITHOUT_THE_CHART = {
+    "deployment-has-poddisruptionbudget": "of two replicas one waits: an eviction costs a take-over; the chart has one",
+}
+
+
+def advice(text: str) -> set[str]:
+    """What kube-score would have otherwise. A limit of CPU only slows the operator down; we set none."""
+    said = said_by(
+        "kube-score", "score", "--output-format=json", f"--kubernetes-version=v{tools.KUBERNETES}",
+        "--ignore-container-cpu-limit", "--enable-optional-test=container-seccomp-profile,container-ports-check",
+        "-", stdin=text,
+    )  # fmt: skip
+    objects = json.loads(said.stdout) or []  # of kinds that it knows: no roles, no CRD
+    deployments = [document for document in documents(text) if document["kind"] == "Deployment"]
+    assert len([each for each in objects if each["type_meta"]["kind"] == "Deployment"]) == len(deployments)
+    checks = [check for each in objects for check in each["checks"] if not check["skipped"]]
+    return {check["check"]["id"] for check in checks if check["grade"] < 10}
+
+
+def test_kube_score_advises_nothing_that_we_have_no_answer_to(manifests):
+    """Nor have we an answer that it does not ask for. The pod of `helm test` lives for a moment and is left out."""
+    of_chart = set().union(*map(advice, chart("--skip-tests").values()))
+    of_manifests = set().union(*map(advice, manifests.values()))
+    assert of_chart == NOT_FOLLOWED.keys()
+    assert of_manifests == NOT_FOLLOWED.keys() | NOT_FOLLOWED_WITHOUT_THE_CHART.keys()
