@@ -89,6 +89,7 @@ TOOLS = (
     ),
     Tool("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", on_demand=True),
     Tool("kube-score", "kube-score", "github.com/zegl/kube-score/cmd/kube-score", on_demand=True),
+    Tool("ct", "ct", "github.com/helm/chart-testing/v3/ct", on_demand=True),
 )
 CONTROL_PLANE_ONLY = {"etcd", "kube-apiserver", "kubectl", "kube-controller-manager"}
 

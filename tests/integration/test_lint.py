@@ -28,11 +28,11 @@ VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 
 @pytest.fixture(scope="module", autouse=True)
 def _tools():
-    tools.ensure({"promtool", "kubeconform", "kube-score", "helm"})
+    tools.ensure({"promtool", "kubeconform", "kube-score", "ct", "helm"})
 
 
 def said_by(program: str, *arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Ours are found before those on PATH."""
+    """Ours are found before those on PATH, also by the program (ct starts helm)."""
     environment = {**os.environ, "PATH": f"{paths.BIN}:{os.environ['PATH']}"}
     return subprocess.run(
         [program, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=120, cwd=ROOT,
@@ -249,3 +249,8 @@ def test_kube_score_advises_nothing_that_we_have_no_answer_to(manifests):
     of_manifests = set().union(*map(advice, manifests.values()))
     assert of_chart == NOT_FOLLOWED.keys()
     assert of_manifests == NOT_FOLLOWED.keys() | NOT_FOLLOWED_WITHOUT_THE_CHART.keys()
+
+
+def test_chart_testing_finds_nothing():
+    said = content_with("ct", "lint", "--config=ct.yaml")
+    assert all(f"ci/{file.name}" in said for file in VALUES)
