@@ -1,4 +1,4 @@
-"""What other people's programs say of what we ship: alerts, metrics, manifests, the chart."""
+"""What other people's programs say of what we ship: alerts, metrics, manifests, the chart, the Dockerfile."""
 
 import json
 import os
@@ -254,3 +254,10 @@ def test_kube_score_advises_nothing_that_we_have_no_answer_to(manifests):
 def test_chart_testing_finds_nothing():
     said = content_with("ct", "lint", "--config=ct.yaml")
     assert all(f"ci/{file.name}" in said for file in VALUES)
+
+
+# --- images
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    content_with("hadolint", "--no-color", "--failure-threshold=style", "Dockerfile")
