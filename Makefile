@@ -35,8 +35,9 @@ test-keras: $(STAMP) ## Keras's own tests on two workers, into docs/keras-tests.
 lint: $(STAMP) ## ruff, mypy, import-linter, generated files
 	@hack/test.sh lint
 
-generate: $(STAMP) ## write the CRD from the typed spec, the chart's README from its values
+generate: $(STAMP) ## write the CRD from the typed spec, the dashboards, the chart's README from its values
 	@$(PY) -m kerasjob_api.crd | tee manifests/crd/kerasjobs.yaml > charts/kerasjob/files/kerasjobs.yaml
+	@PYTHONPATH=hack $(PY) -m kerasjob_dashboards charts/kerasjob/files/dashboards
 	@$(PY) hack/chart_readme.py
 
 lock: $(STAMP) ## lock the Python requirements

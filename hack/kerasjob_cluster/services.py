@@ -65,12 +65,22 @@ def prometheus_config() -> dict[str, Any]:
         {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
         {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
         {"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"},
-        {"source_labels": ["__meta_kubernetes_pod_label_kerasjob_dev_job"], "target_label": "kerasjob"},
+        # As the chart's PodMonitor has them.
+        {"source_labels": ["__meta_kubernetes_pod_label_kerasjob_dev_job"], "target_label": "kerasjob_dev_job"},
+        {"source_labels": ["__meta_kubernetes_pod_label_kerasjob_dev_slot"], "target_label": "kerasjob_dev_slot"},
     ]
     discovery = {"role": "pod", "kubeconfig_file": str(pki.kubeconfig("prometheus"))}
     return {
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s"},
-        "scrape_configs": [{"job_name": "pods", "kubernetes_sd_configs": [discovery], "relabel_configs": relabel}],
+        # honor_labels: series of jobs say which namespace they are of.
+        "scrape_configs": [
+            {
+                "job_name": "pods",
+                "honor_labels": True,
+                "kubernetes_sd_configs": [discovery],
+                "relabel_configs": relabel,
+            }
+        ],
     }
 
 

@@ -12,10 +12,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.integration.conftest import eventually
 from tests.integration.control_plane import ROOT
 from tests.integration.test_chart import CHART, helm, key
+from tests.unit.operator.test_job_metrics import a_full_status
 from tests.unit.operator.test_store import job
 
 from kerasjob_cluster import paths, tools
 from kerasjob_operator import metrics as operator_metrics
+from kerasjob_operator.job_metrics import JobCollector
 from kerasjob_operator.store import Store
 from kerasjob_trainer import metrics as trainer_metrics
 from kerasjob_trainer.meters import Meters
@@ -64,13 +66,14 @@ def operator_exposition() -> str:
         operator_metrics.AGENT_REQUESTS.labels("status", "ok"),
         operator_metrics.RESTARTS.labels("OutOfMemory"),
         operator_metrics.DISRUPTIONS.labels("Evicted"),
+        operator_metrics.TRANSITIONS.labels("Running"),
     ):
         counter.inc()
     operator_metrics.API_REQUEST_SECONDS.labels("get", "pods").observe(0.1)
+    operator_metrics.LAST_EVENT.labels("pods").set(1)
     store, registry = Store("image"), CollectorRegistry()
-    progress = {"totalStep": 7, "metrics": [{"name": "loss", "value": "0.5"}]}
-    store.put_job(job(phase="Running", resolved={"image": "i:1", "seed": 3}, progress=progress))
-    registry.register(operator_metrics.JobCollector(store.jobs))
+    store.put_job(job(**a_full_status()))
+    registry.register(JobCollector(store.jobs))
     both = (operator_metrics.REGISTRY, registry)
     assert [family.name for each in both for family in each.collect() if not family.samples] == []
     return "".join(generate_latest(each).decode() for each in both)
@@ -79,7 +82,7 @@ def operator_exposition() -> str:
 def trainer_exposition() -> str:
     meters = Meters()
     meters.gauges = dict.fromkeys(trainer_metrics._GAUGES, 1.0)
-    meters.metrics = {"accuracy": 0.5}
+    meters.metrics, meters.gpu_memory = {"accuracy": 0.5}, [1.0]
     return trainer_metrics.exposition(meters, Status(0, 0))
 
 

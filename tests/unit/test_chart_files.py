@@ -1,18 +1,38 @@
 """Files of the chart that Helm only carries."""
 
+import json
 from pathlib import Path
 
 import yaml
 
 import chart_readme
+import kerasjob_dashboards
 
 ROOT = Path(__file__).parents[2]
+DASHBOARDS = ROOT / "charts/kerasjob/files/dashboards"
 ALERTS = yaml.safe_load((ROOT / "charts/kerasjob/files/alerts.yaml").read_text())
 
 
 def test_every_alert_has_a_section_in_the_runbook():
     sections = [line[3:] for line in (ROOT / "docs/runbook.md").read_text().splitlines() if line.startswith("## ")]
     assert sections == [rule["alert"] for group in ALERTS["groups"] for rule in group["rules"]]
+
+
+def test_the_dashboards_are_what_the_code_says(tmp_path):
+    kerasjob_dashboards.write(tmp_path)
+    written = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert written == {file.name: file.read_text() for file in DASHBOARDS.iterdir()}, "run `make generate`"
+
+
+def test_every_panel_says_what_it_shows_in_which_unit():
+    for file in DASHBOARDS.iterdir():
+        panels = [panel for panel in json.loads(file.read_text())["panels"] if panel["type"] != "row"]
+        assert len(panels) >= 10
+        for panel in panels:
+            assert panel["description"].endswith("."), panel["title"]
+            assert panel["type"] in ("table", "state-timeline") or panel["fieldConfig"]["defaults"]["unit"], panel
+        titles = [panel["title"] for panel in panels]
+        assert len(set(titles)) >= len(titles) - 1  # workers, as a number and over time
 
 
 def test_the_readme_is_what_the_values_say():

@@ -35,6 +35,6 @@ def test_every_metric_is_in_the_document_and_no_other_is():
     for name in metrics._GAUGES:
         meters.gauge(name, 1.0)
     families += text_string_to_metric_families(metrics.exposition(meters, Status(0, 0)))
-    there = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}
+    there = {f"{f.name}_total" if f.type == "counter" else f.name for f in families if "kerasjob" in f.name}
     named = set(re.findall(r"`(kerasjob_\w+)`", (ROOT / "docs/metrics.md").read_text()))
     assert named == there
