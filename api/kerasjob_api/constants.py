@@ -17,6 +17,7 @@ AGENT_PORT = 8470
 TF_PORT_BASE = 8480
 TF_PORT_SPAN = 16
 OPERATOR_PORT = 8080
+TENSORBOARD_PORT = 6006
 # Value of `spec.managedBy` that means this operator.
 CONTROLLER = f"{GROUP}/operator"
 
@@ -41,6 +42,7 @@ class Label:
     JOB_UID = f"{GROUP}/job-uid"
     SLOT = f"{GROUP}/slot"
     INCARNATION = f"{GROUP}/incarnation"
+    TENSORBOARD = f"{GROUP}/tensorboard"  # the job; on what is no worker
     MANAGED_BY = "app.kubernetes.io/managed-by"
     MANAGED_BY_VALUE = "kerasjob"
 

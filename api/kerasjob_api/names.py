@@ -35,3 +35,8 @@ def secret_name(job: str, uid: str) -> str:
 def plan_name(job: str) -> str:
     """The immutable ConfigMap that pins what the job was started with."""
     return f"{job}-plan"
+
+
+def tensorboard_name(job: str) -> str:
+    """Deployment, Service and NetworkPolicy of the job's TensorBoard."""
+    return f"{job}-tensorboard"

@@ -14,8 +14,9 @@ from pydantic.config import JsonDict
 from kerasjob_api.constants import CONTROLLER, SOURCE_MAX_BYTES
 from kerasjob_api.recipe import with_text_keys
 from kerasjob_api.spec_failure import FailurePolicy
-from kerasjob_api.spec_model import MANAGER, NAME, CoreObject, Model, Quantity, RecipeObject, rule
+from kerasjob_api.spec_model import MANAGER, NAME, CoreObject, Model, RecipeObject, Resources, rule
 from kerasjob_api.spec_storage import Checkpoint, Data, Export, Storage
+from kerasjob_api.spec_tensorboard import TensorBoard
 
 
 class Code(Model):
@@ -86,13 +87,6 @@ class Elastic(Model):
     )
 
 
-class Resources(Model):
-    """Resources of the trainer container, as in core/v1."""
-
-    limits: dict[str, Quantity] = Field(default={}, max_length=64, description="Limits of the container.")
-    requests: dict[str, Quantity] = Field(default={}, max_length=64, description="Requests of the container.")
-
-
 # Never change. Of what may be any object of core/v1, CEL cannot tell: PINNED says what becomes of those.
 IMMUTABLE = [
     "image",
@@ -101,6 +95,7 @@ IMMUTABLE = [
     "data",
     "checkpoint",
     "export",
+    "tensorBoard",
     "seed",
     "managedBy",
 ]
@@ -156,6 +151,12 @@ class KerasJobSpec(Model):
                     fieldPath=".workers",
                 ),
                 rule(
+                    "!has(self.tensorBoard) || !self.tensorBoard.enabled || has(self.tensorBoard.uri) ||"
+                    " has(self.checkpoint)",
+                    "spec.tensorBoard needs spec.checkpoint or a uri of its own: event files are kept there",
+                    fieldPath=".tensorBoard",
+                ),
+                rule(
                     "!has(self.elastic) || self.elastic.minWorkers <= self.workers",
                     "spec.elastic.minWorkers cannot be more than spec.workers",
                     fieldPath=".elastic",
@@ -183,6 +184,9 @@ class KerasJobSpec(Model):
     data: tuple[Data, ...] = Field(default=(), max_length=64, description="Data staged before the program starts.")
     checkpoint: Checkpoint | None = Field(default=None, description="Where and how often state is saved.")
     export: Export | None = Field(default=None, description="Where the trained model goes at the end.")
+    tensor_board: TensorBoard | None = Field(
+        default=None, description="A TensorBoard that shows what the program writes while it trains."
+    )
     failure_policy: FailurePolicy = Field(default=FailurePolicy(), description="What the job does about failures.")
     success_policy: Literal["Leader", "All"] = Field(
         default="Leader",
@@ -257,6 +261,13 @@ class KerasJobSpec(Model):
     pod_template: CoreObject | None = Field(
         default=None, description="Overlay on the generated pod: metadata and spec; lists merge by name."
     )
+
+    @property
+    def events_uri(self) -> str | None:
+        """Below what event files are kept for TensorBoard; None where there is none."""
+        if self.tensor_board is None or not self.tensor_board.enabled:
+            return None
+        return self.tensor_board.uri or (self.checkpoint.uri if self.checkpoint is not None else None)
 
     @property
     def has_core_objects(self) -> bool:

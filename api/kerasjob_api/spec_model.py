@@ -30,3 +30,10 @@ class Model(BaseModel):
     """camelCase outside, snake_case inside; frozen; an unknown field is an error."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Resources(Model):
+    """Resources of a container, as in core/v1."""
+
+    limits: dict[str, Quantity] = Field(default={}, max_length=64, description="Limits of the container.")
+    requests: dict[str, Quantity] = Field(default={}, max_length=64, description="Requests of the container.")

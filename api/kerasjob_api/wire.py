@@ -295,6 +295,7 @@ class WorkerConfig:
     s3: S3Access = field(default_factory=S3Access)
     checkpoint: CheckpointConfig | None = None
     export: ExportConfig | None = None
+    events_uri: str | None = None  # where event files are kept for TensorBoard
     startup_timeout_seconds: int = 600
     stall_timeout_seconds: int = 600
     protocol: int = AGENT_PROTOCOL

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from kerasjob.errors import InvalidInput, KerasJobError
 from kerasjob.files import load, recipe_in
+from kerasjob.forwarding import forward_tensorboard
 from kerasjob.local.outcome import status_line
 from kerasjob.local.runner import run_local
-from kerasjob.local.saved import list_checkpoints
+from kerasjob.local.saved import list_checkpoints, show_tensorboard
 from kerasjob.local.state import JobDir, job_names
 from kerasjob.recipes import keras_faults
+from kerasjob_api.constants import TENSORBOARD_PORT
 
 BAD_INPUT = 2
 STATUS_COLUMNS = ("NAME", "PHASE", "WORKERS", "EPOCH", "STEP", "LOSS", "ETA", "RESTARTS")
@@ -92,6 +94,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_state(checkpoints)
     checkpoints.set_defaults(call=_checkpoints)
 
+    tensorboard = commands.add_parser(
+        "tensorboard",
+        help="show a job's TensorBoard",
+        description="Shows what a job with spec.tensorBoard writes for TensorBoard, also while it trains, at"
+        " http://localhost:PORT. A job that was run on this machine is looked for first; else it is one of the cluster"
+        " that kubectl talks to.",
+    )
+    tensorboard.add_argument("name", metavar="NAME", help="the job")
+    tensorboard.add_argument("-n", "--namespace", help="the job's namespace (default: kubectl's)")
+    tensorboard.add_argument("--port", type=int, default=TENSORBOARD_PORT, help="port on this machine (default: 6006)")
+    _add_state(tensorboard)
+    tensorboard.set_defaults(call=_tensorboard)
+
     commands.add_parser("version", help="say which version this is").set_defaults(call=_version)
     return parser
 
@@ -146,6 +161,12 @@ def _status(options: argparse.Namespace, given: list[str]) -> int:
 
 def _checkpoints(options: argparse.Namespace, given: list[str]) -> int:
     return list_checkpoints(_known_job(options), ["--json"] if options.json else [])
+
+
+def _tensorboard(options: argparse.Namespace, given: list[str]) -> int:
+    if options.namespace is None and options.name in job_names(options.state):
+        return show_tensorboard(_known_job(options), options.port)
+    return forward_tensorboard(options.name, options.namespace, options.port)
 
 
 def _known_job(options: argparse.Namespace) -> JobDir:

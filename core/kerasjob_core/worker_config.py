@@ -31,6 +31,7 @@ def worker_config(ref: JobRef, spec: KerasJobSpec, seed: int) -> WorkerConfig:
         s3=S3Access(s3.endpoint, s3.region, s3.secret_name, s3.addressing_style, s3.encryption, s3.kms_key_id),
         checkpoint=None if spec.checkpoint is None else _checkpoint(spec.checkpoint),
         export=None if spec.export is None else ExportConfig(spec.export.uri, spec.export.format),
+        events_uri=None if spec.events_uri is None else f"{spec.events_uri.rstrip('/')}/{ref.uid}/tensorboard/",
         startup_timeout_seconds=spec.startup_timeout_seconds,
         stall_timeout_seconds=spec.stall_timeout_seconds,
     )

@@ -17,7 +17,7 @@ from kerasjob_core.cluster import Conflict, NameTaken, NotFound, QuotaExceeded, 
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting
 from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event, PushRing
 from kerasjob_core.times import from_rfc3339
-from kerasjob_operator import render
+from kerasjob_operator import render, tensorboard
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
 from kerasjob_operator.events import Events
@@ -33,6 +33,7 @@ SERVICES = Resource("api/v1", "services")
 SECRETS = Resource("api/v1", "secrets")
 CONFIG_MAPS = Resource("api/v1", "configmaps")
 NETWORK_POLICIES = Resource("apis/networking.k8s.io/v1", "networkpolicies")
+DEPLOYMENTS = Resource("apis/apps/v1", "deployments")
 
 # A job that is deleted and applied again meets its old children for a moment. Only longer than this is it worth a word.
 EARLIER_JOB_SECONDS = 5.0
@@ -84,10 +85,10 @@ class KubernetesCluster:
             log.warning("event %s of job %s/%s was not sent: %s", event.reason, job.namespace, job.name, error)
 
     async def ensure_base(self, job: Job, action: EnsureBase) -> None:
-        """Makes the plan, the token, the service and the network policy."""
+        """Makes the plan, the token, the service, the network policy and, where it is asked for, TensorBoard."""
         assert job.spec is not None
         ref, settings = job.ref, self._settings
-        plan = render.plan(ref, job.spec, action.image, action.seed)
+        plan = render.plan(ref, job.spec, action.image, action.seed, settings.log_format)
         if job.spec.has_core_objects:
             await self._try_out(job, plan)
         wanted = [
@@ -97,6 +98,12 @@ class KubernetesCluster:
             (SERVICES, render.service(ref)),
             (NETWORK_POLICIES, render.network_policy(ref, settings.namespace, settings.monitoring_namespace)),
         ]
+        if job.spec.events_uri is not None:
+            wanted += [
+                (DEPLOYMENTS, tensorboard.deployment(ref, job.spec, action.image, settings.log_format)),
+                (SERVICES, tensorboard.service(ref)),
+                (NETWORK_POLICIES, tensorboard.network_policy(ref)),
+            ]
         for resource, body in wanted:
             try:
                 made = await self._api.create(resource, ref.namespace, body)

@@ -21,6 +21,19 @@ from kerasjob_operator.overlay import merge
 USER = 1000
 SHM_BYTES = "1Gi"
 NODE_LOSS_SECONDS = 10
+# What Pod Security "restricted" asks for.
+POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 CONFIG_FILE = "worker.json"
 POD_FILE = "pod.json"
 
@@ -93,7 +106,7 @@ def token_secret(ref: JobRef, token: str) -> dict[str, Any]:
     }
 
 
-def plan(ref: JobRef, spec: KerasJobSpec, image: str, seed: int) -> dict[str, Any]:
+def plan(ref: JobRef, spec: KerasJobSpec, image: str, seed: int, log_format: str = "text") -> dict[str, Any]:
     """What the job is started with, pinned: the workers' configuration and the pod."""
     return {
         "apiVersion": "v1",
@@ -102,7 +115,7 @@ def plan(ref: JobRef, spec: KerasJobSpec, image: str, seed: int) -> dict[str, An
         "immutable": True,
         "data": {
             CONFIG_FILE: json.dumps(to_wire(worker_config(ref, spec, seed)), indent=1),
-            POD_FILE: json.dumps(pod_template(ref, spec, image), indent=1),
+            POD_FILE: json.dumps(pod_template(ref, spec, image, log_format), indent=1),
         },
     }
 
@@ -131,14 +144,14 @@ def pod(ref: JobRef, template: str, slot: int, incarnation: int) -> dict[str, An
     return body
 
 
-def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
+def pod_template(ref: JobRef, spec: KerasJobSpec, image: str, log_format: str) -> dict[str, Any]:
     """The pod but for slot and incarnation: restricted by default, the user's overlay on top."""
-    volumes, mounts = _volumes(ref, spec)
+    all_volumes, mounts = volumes(ref, spec)
     container: dict[str, Any] = {
         "name": c.CONTAINER_NAME,
         "image": image,
         "command": ["python", "-m", "kerasjob_trainer.agent"],
-        "env": [*_environment(), *spec.env],
+        "env": [*environment(log_format), *spec.env],
         "envFrom": list(spec.env_from),
         "ports": [{"name": "agent", "containerPort": c.AGENT_PORT}],
         "readinessProbe": {
@@ -150,11 +163,7 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
         },
         "resources": {key: value for key, value in spec.resources.model_dump().items() if value},
         "volumeMounts": mounts,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
     }
     if spec.image_pull_policy is not None:
         container["imagePullPolicy"] = spec.image_pull_policy
@@ -163,15 +172,9 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [container],
-        "volumes": volumes,
+        "volumes": all_volumes,
         "imagePullSecrets": list(spec.image_pull_secrets),
         "nodeSelector": dict(spec.node_selector),
         "tolerations": [*spec.tolerations, *_node_loss_tolerations(spec)],
@@ -199,8 +202,10 @@ def _node_loss_tolerations(spec: KerasJobSpec) -> list[dict[str, Any]]:
     ]
 
 
-def _environment() -> list[dict[str, Any]]:
+def environment(log_format: str) -> list[dict[str, Any]]:
+    """Where a container of ours finds what is its own, and how it speaks."""
     return [
+        *([{"name": "KERASJOB_LOG_FORMAT", "value": log_format}] if log_format != "text" else []),
         {"name": "KERASJOB_CONFIG", "value": f"{c.CONFIG_DIR}/{CONFIG_FILE}"},
         {"name": "KERASJOB_CODE_DIR", "value": c.CODE_DIR},
         {"name": "KERASJOB_TOKEN_FILE", "value": f"{c.TOKEN_DIR}/{c.TOKEN_KEY}"},
@@ -211,13 +216,13 @@ def _environment() -> list[dict[str, Any]]:
     ]
 
 
-def _volumes(ref: JobRef, spec: KerasJobSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def volumes(ref: JobRef, spec: KerasJobSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and mounts: ours, then the user's."""
     # One projected volume: a mount inside another read-only one could not make its directory.
     sources: list[dict[str, Any]] = [
         {"configMap": {"name": names.plan_name(ref.name), "items": [{"key": CONFIG_FILE, "path": CONFIG_FILE}]}}
     ]
-    volumes: list[dict[str, Any]] = [
+    made: list[dict[str, Any]] = [
         {"name": "kerasjob-config", "projected": {"sources": sources}},
         {"name": "kerasjob-token", "secret": {"secretName": names.secret_name(ref.name, ref.uid)}},
         {"name": "kerasjob-work", "emptyDir": {}},
@@ -234,16 +239,16 @@ def _volumes(ref: JobRef, spec: KerasJobSpec) -> tuple[list[dict[str, Any]], lis
     ]
     if spec.program.code is not None:
         # Optional, so that the agent can say that it is missing instead of a pod that hangs in ContainerCreating.
-        volumes.append({"name": "kerasjob-code", "configMap": {"name": spec.program.code.config_map, "optional": True}})
+        made.append({"name": "kerasjob-code", "configMap": {"name": spec.program.code.config_map, "optional": True}})
         mounts.append({"name": "kerasjob-code", "mountPath": c.CODE_DIR, "readOnly": True})
     if spec.storage.s3.secret_name is not None:
-        volumes.append({"name": "kerasjob-s3", "secret": {"secretName": spec.storage.s3.secret_name, "optional": True}})
+        made.append({"name": "kerasjob-s3", "secret": {"secretName": spec.storage.s3.secret_name, "optional": True}})
         mounts.append({"name": "kerasjob-s3", "mountPath": c.S3_DIR, "readOnly": True})
     writable = [posixpath.normpath(str(mount.get("mountPath"))) for mount in spec.volume_mounts]
     for index, path in enumerate(_data_directories(spec, [*writable, c.WORK_DIR, "/tmp"])):
-        volumes.append({"name": f"kerasjob-data-{index}", "emptyDir": {}})
+        made.append({"name": f"kerasjob-data-{index}", "emptyDir": {}})
         mounts.append({"name": f"kerasjob-data-{index}", "mountPath": path})
-    return [*volumes, *spec.volumes], [*mounts, *spec.volume_mounts]
+    return [*made, *spec.volumes], [*mounts, *spec.volume_mounts]
 
 
 def _data_directories(spec: KerasJobSpec, writable: list[str]) -> list[str]:

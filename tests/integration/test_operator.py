@@ -195,18 +195,31 @@ STRANGERS = {
     "service": {"apiVersion": "v1", "spec": {"ports": [{"port": 80}]}},
     "networkpolicy": {"apiVersion": "networking.k8s.io/v1", "spec": {"podSelector": {}}},
     "configmap": {"apiVersion": "v1"},
+    "deployment": {
+        "apiVersion": "apps/v1",
+        "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    },
 }
+NAMES = {"configmap": "taken-plan", "deployment": "taken-tensorboard"}
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
 def test_what_a_stranger_has_of_this_name_is_not_touched(jobs, plane, kind):
-    name = "taken-plan" if kind == "configmap" else "taken"
-    kinds = {"service": "Service", "networkpolicy": "NetworkPolicy", "configmap": "ConfigMap"}
+    name = NAMES.get(kind, "taken")
+    kinds = {
+        "service": "Service", "networkpolicy": "NetworkPolicy", "configmap": "ConfigMap", "deployment": "Deployment"
+    }  # fmt: skip
     stranger = {"kind": kinds[kind], "metadata": {"name": name}, **STRANGERS[kind]}
     plane.kubectl("create", "-f", "-", stdin=json.dumps(stranger))
     before = plane.kubectl("get", kind, name, "-o", "json").stdout
     try:
-        jobs.apply("taken")
+        jobs.apply("taken", tensorBoard={"uri": "s3://bucket/events/"})
         status = jobs.wait("taken", '.status.conditions[?(@.type=="Problem")].status', "True")["status"]
         problem = next(c for c in status["conditions"] if c["type"] == "Problem")
         assert problem["reason"] == "NameConflict"
@@ -216,6 +229,26 @@ def test_what_a_stranger_has_of_this_name_is_not_touched(jobs, plane, kind):
         jobs.wait_for_pods("taken-0-0", "taken-1-0")  # it heals once the name is free
     finally:
         plane.kubectl("delete", kind, name, "--ignore-not-found")
+
+
+def test_a_tensorboard_stands_beside_a_job_that_wants_one(jobs, plane):
+    jobs.apply("seen", tensorBoard={}, checkpoint={"uri": "s3://bucket/state/"}, storage={"s3": {"secretName": "keys"}})
+    jobs.wait_for_pods("seen-0-0", "seen-1-0")
+    named = {"deployment.apps", "service", "networkpolicy.networking.k8s.io"}
+    found = plane.kubectl("get", "deployments,services,networkpolicies", "-o", "name").stdout.split()
+    assert {f"{kind}/seen-tensorboard" for kind in named} <= set(found)
+    worker = json.loads(plane.kubectl("get", "pod", "seen-0-0", "-o", "json").stdout)
+    template = json.loads(plane.kubectl("get", "deployment", "seen-tensorboard", "-o", "json").stdout)["spec"][
+        "template"
+    ]
+    ring = json.loads(plane.kubectl("get", "service", "seen", "-o", "json").stdout)["spec"]["selector"]
+    assert ring.items() <= worker["metadata"]["labels"].items()
+    assert not ring.items() <= template["metadata"]["labels"].items(), "it is no worker"
+    config = json.loads(plane.kubectl("get", "configmap", "seen-plan", "-o", "json").stdout)["data"]["worker.json"]
+    uid = jobs.get("seen")["metadata"]["uid"]
+    assert json.loads(config)["eventsUri"] == f"s3://bucket/state/{uid}/tensorboard/"
+    run = jobs.apply("nowhere", check=False, tensorBoard={})
+    assert "spec.tensorBoard needs spec.checkpoint or a uri of its own" in run.stderr
 
 
 def test_deleting_a_job_deletes_its_children_even_without_the_operator(jobs, operator, plane):

@@ -232,7 +232,7 @@ def test_a_port_that_somebody_has_is_passed_over():
 def test_prometheus_finds_pods_that_ask_for_it():
     (scrape,) = services.prometheus_config()["scrape_configs"]
     targets = {rule.get("target_label") for rule in scrape["relabel_configs"]}
-    assert {"namespace", "pod", "kerasjob", "__address__", "__metrics_path__"} <= targets
+    assert {"namespace", "pod", "kerasjob_dev_job", "__address__", "__metrics_path__"} <= targets
 
 
 def test_relay_passes_both_directions_and_the_end(monkeypatch):

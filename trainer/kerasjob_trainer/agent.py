@@ -21,7 +21,7 @@ def main() -> int:
     try:
         settings = environment.read()
     except (OSError, KeyError, ValueError) as error:
-        logs.setup("?", -1, "agent")
+        logs.setup("?", None, "agent", None)
         log.error("the agent's environment is incomplete: %s: %s", type(error).__name__, error)
         return 1
     logs.setup(settings.config.name, settings.slot, "agent")

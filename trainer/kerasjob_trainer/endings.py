@@ -15,6 +15,7 @@ from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Problem
 from kerasjob_trainer import exports, termination
 from kerasjob_trainer.checkpoints import open_checkpoints
+from kerasjob_trainer.event_files import EventFiles
 from kerasjob_trainer.log import log
 from kerasjob_trainer.run import Outcome, Run, Verdict
 from kerasjob_trainer.settings import Settings
@@ -31,8 +32,8 @@ DONE_AGAIN_SECONDS = 2.0
 class Endings:
     """The ways in which an agent ends."""
 
-    def __init__(self, settings: Settings, status: Status, uploads: Uploads) -> None:
-        self._settings, self._status, self._uploads = settings, status, uploads
+    def __init__(self, settings: Settings, status: Status, uploads: Uploads, event_files: EventFiles) -> None:
+        self._settings, self._status, self._uploads, self._event_files = settings, status, uploads, event_files
 
     def at_once(self, code: int, record: FailureRecord) -> NoReturn:
         """Ends the agent now."""
@@ -50,6 +51,8 @@ class Endings:
 
     def _finish(self, run: Run, verdict: Verdict) -> None:
         is_done = verdict.outcome is Outcome.DONE
+        if run.rank == 0:
+            self._event_files.mirror()
         self._uploads.drain(None if is_done else DRAIN_SECONDS)
         exported = self._commit_done(run) if is_done and run.rank == 0 else None
         report = self._status.report()

@@ -1,39 +1,77 @@
-"""Our own log lines: to stderr, each with the job, the worker and the ring revision. Used by all of us.
+"""Our own log lines: to stderr, each with the job, the worker, the ring revision and the step. Used by all of us.
 
-Must not touch stdout: that is the program's.
+As text, or with KERASJOB_LOG_FORMAT=json as one JSON object a line. Must not touch stdout: that is the program's.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 log = logging.getLogger("kerasjob")
 
 
-class _Formatter(logging.Formatter):
+class _Speaker:
+    """Who speaks, and where the program is. `worker`, `ring`: None for what is no worker."""
+
+    def __init__(self, job: str, worker: int | None, part: str, ring: int | None) -> None:
+        self.job, self.worker, self.part, self.ring = job, worker, part, ring
+        self.step: Callable[[], int] = lambda: 0
+
+    def fields(self) -> dict[str, str | int]:
+        """By name, without those that mean nothing."""
+        fields: dict[str, str | int] = {"job": self.job}
+        if self.worker is not None and self.ring is not None:
+            fields |= {"worker": self.worker, "ring": self.ring, "step": self.step()}
+        return fields
+
+
+class _Text(logging.Formatter):
     """Prefixes every line with who speaks."""
 
-    def __init__(self, job: str, worker: int, part: str) -> None:
+    def __init__(self, speaker: _Speaker) -> None:
         super().__init__()
-        self.job, self.worker, self.part = job, worker, part
-        self.revision = 0
+        self._speaker = speaker
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        prefix = f"kerasjob {self.part} job={self.job} worker={self.worker} ring={self.revision} "
+        fields = "".join(f"{name}={value} " for name, value in self._speaker.fields().items())
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return prefix + level + text
+        return f"kerasjob {self._speaker.part} {fields}{level}{text}"
 
 
-def setup(job: str, worker: int, part: str, revision: int = 0) -> None:
+class _Json(_Text):
+    """One object a line, with the operator's names of fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": f"kerasjob.{self._speaker.part}",
+            **self._speaker.fields(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+_speaker = _Speaker("?", None, "agent", None)
+
+
+def setup(job: str, worker: int | None, part: str, revision: int | None = 0) -> None:
     """Starts logging of a process. Call again after a fork."""
-    formatter = _Formatter(job, worker, part)
-    formatter.revision = revision
+    global _speaker
+    _speaker = _Speaker(job, worker, part, revision)
+    is_json = os.environ.get("KERASJOB_LOG_FORMAT") == "json"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler.setFormatter(_Json(_speaker) if is_json else _Text(_speaker))
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -41,6 +79,9 @@ def setup(job: str, worker: int, part: str, revision: int = 0) -> None:
 
 def set_revision(revision: int) -> None:
     """From now on lines name this ring revision."""
-    for handler in log.handlers:
-        if isinstance(handler.formatter, _Formatter):
-            handler.formatter.revision = revision
+    _speaker.ring = revision
+
+
+def set_step(step: Callable[[], int]) -> None:
+    """From now on lines name the training step that this answers."""
+    _speaker.step = step

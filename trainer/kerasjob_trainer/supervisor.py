@@ -24,6 +24,7 @@ from kerasjob_trainer import restore
 from kerasjob_trainer.checkpoints import open_checkpoints
 from kerasjob_trainer.ending_trainers import EndingTrainers
 from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
+from kerasjob_trainer.event_files import EventFiles
 from kerasjob_trainer.hearing import hear_trainer
 from kerasjob_trainer.log import log
 from kerasjob_trainer.mainloop import Loop
@@ -65,7 +66,8 @@ class Supervisor:
             self._meters,
             lambda revision: self._loop.post(self._superseded, revision),
         )
-        self._endings = Endings(settings, self._status, self._uploads)
+        self._event_files = EventFiles(settings, self._leads)
+        self._endings = Endings(settings, self._status, self._uploads, self._event_files)
         self._preparing = Preparing(settings, self._status, self._uploads)
         self._ending = EndingTrainers(self._kill, settings.config.stall_timeout_seconds)
         self._run: Run | None = None
@@ -80,6 +82,15 @@ class Supervisor:
         self._started = time.monotonic()
         self._lost_at: float | None = None  # until the next step
         self._num_oom_kills = num_oom_kills()
+        logs.set_step(self._step)
+
+    def _leads(self) -> bool:
+        run = self._run
+        return run is not None and run.rank == 0
+
+    def _step(self) -> int:
+        progress = self._status.report().progress
+        return progress.total_step if progress is not None else 0
 
     def readiness(self) -> str | None:
         if self._status.state is not WorkerState.STAGING:

@@ -46,4 +46,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, create]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, create]
 {{- end }}

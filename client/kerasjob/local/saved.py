@@ -11,10 +11,20 @@ from kerasjob.errors import InvalidInput
 from kerasjob.local.state import JobDir
 
 LISTING = (sys.executable, "-m", "kerasjob_trainer.listing")
+BOARD = (sys.executable, "-m", "kerasjob_trainer.board")
 
 
-def list_checkpoints(directory: JobDir, options: Sequence[str], command: Sequence[str] = LISTING) -> int:
+def list_checkpoints(directory: JobDir, options: Sequence[str]) -> int:
     """Prints the list; answers the exit code. Raises InvalidInput where no worker of the job was ever started."""
+    return _call(directory, LISTING, options)
+
+
+def show_tensorboard(directory: JobDir, port: int) -> int:
+    """Serves until it is interrupted; answers the exit code. Raises InvalidInput as above."""
+    return _call(directory, BOARD, ["--host", "127.0.0.1", "--port", str(port)])
+
+
+def _call(directory: JobDir, command: Sequence[str], options: Sequence[str]) -> int:
     configs = sorted(directory.path.glob("workers/*/worker.json"))
     if not configs:
         raise InvalidInput(str(directory.path), ["the job has not begun yet, so nothing is saved"])

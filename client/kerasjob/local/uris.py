@@ -121,6 +121,7 @@ def localized(config: WorkerConfig, uris: UriMap, worker_dir: Path, agent_port: 
         data=data,
         checkpoint=dataclasses.replace(checkpoint, uri=uris.local(checkpoint.uri)),
         export=None if config.export is None else dataclasses.replace(config.export, uri=uris.local(config.export.uri)),
+        events_uri=None if config.events_uri is None else uris.local(config.events_uri),
         agent_port=agent_port,
     )
 

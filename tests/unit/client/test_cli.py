@@ -58,6 +58,20 @@ def test_checkpoints_of_a_job_that_is_not_there_or_has_not_begun(folder, tmp_pat
     assert "the job has not begun yet" in capsys.readouterr().err
 
 
+def test_the_tensorboard_of_a_job_on_a_cluster_is_forwarded_to(tmp_path, monkeypatch, capsys):
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\nprintf "%s " "$@" > ' + str(tmp_path / "said"))
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    state = str(tmp_path / "none")
+    assert cli.main(["tensorboard", "mnist", "-n", "team", "--port", "7000", "--state", state]) == 0
+    assert (tmp_path / "said").read_text().strip() == "-n team port-forward service/mnist-tensorboard 7000:6006"
+    assert "http://localhost:7000" in capsys.readouterr().out
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert cli.main(["tensorboard", "mnist", "--state", state]) == 2
+    assert "there is no kubectl" in capsys.readouterr().err
+
+
 def test_status_of_nothing(tmp_path, capsys):
     assert cli.main(["status", "--state", str(tmp_path / "none")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1

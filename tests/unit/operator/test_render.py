@@ -7,7 +7,7 @@ import pytest
 from kerasjob_api.constants import WORK_DIR
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_core.observed import JobRef
-from kerasjob_operator import render
+from kerasjob_operator import render, tensorboard
 
 REF = JobRef("team", "mnist", "0a1b2c3d-0000")
 PROGRAM = {"script": "train.py"}
@@ -33,7 +33,8 @@ def mounts(body):
 def test_every_object_belongs_to_the_job_and_says_so():
     objects = [
         render.service(REF), render.network_policy(REF, "system", "monitoring"), render.token_secret(REF, "t"),
-        render.plan(REF, spec(), "image:1", 7), pod(),
+        render.plan(REF, spec(), "image:1", 7), pod(), tensorboard.service(REF), tensorboard.network_policy(REF),
+        tensorboard.deployment(REF, spec(tensorBoard={}), "image:1"),
     ]  # fmt: skip
     for body in objects:
         (owner,) = body["metadata"]["ownerReferences"]
@@ -42,7 +43,7 @@ def test_every_object_belongs_to_the_job_and_says_so():
         assert body["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "kerasjob"
         assert body["metadata"]["labels"]["kerasjob.dev/job-uid"] == REF.uid
     names = [body["metadata"]["name"] for body in objects]
-    assert names == ["mnist", "mnist", "mnist-token-0a1b2c3d", "mnist-plan", "mnist-0-0"]
+    assert names == ["mnist", "mnist", "mnist-token-0a1b2c3d", "mnist-plan", "mnist-0-0", *["mnist-tensorboard"] * 3]
 
 
 def test_a_pod_is_what_the_restricted_level_asks_for():
@@ -55,6 +56,32 @@ def test_a_pod_is_what_the_restricted_level_asks_for():
     }  # fmt: skip
     assert body["spec"]["automountServiceAccountToken"] is False
     assert body["spec"]["restartPolicy"] == "Never"
+
+
+def test_a_tensorboard_is_as_restricted_as_a_worker_and_asks_for_no_gpu():
+    with_gpus = spec(
+        tensorBoard={},
+        checkpoint={"uri": "/state"},
+        resources={"limits": {"nvidia.com/gpu": 8}},
+        storage={"s3": {"secretName": "keys"}},
+        volumes=[{"name": "state", "persistentVolumeClaim": {"claimName": "state"}}],
+        volumeMounts=[{"name": "state", "mountPath": "/state"}],
+        podTemplate={"spec": {"nodeSelector": {"gpu": "yes"}}},
+    )
+    body = tensorboard.deployment(REF, with_gpus, "image:1")["spec"]["template"]["spec"]
+    (container,) = body["containers"]
+    worker = render.pod_template(REF, with_gpus, "image:1", "text")["spec"]
+    assert body["securityContext"] == worker["securityContext"]
+    assert container["securityContext"] == worker["containers"][0]["securityContext"]
+    assert body["automountServiceAccountToken"] is False
+    assert "nvidia.com/gpu" not in str(body)
+    assert "nodeSelector" not in body
+    paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert paths == {
+        "kerasjob-config": "/etc/kerasjob", "kerasjob-s3": "/var/run/kerasjob/s3", "kerasjob-work": "/work",
+        "kerasjob-tmp": "/tmp", "state": "/state",
+    }  # fmt: skip
+    assert {volume["name"] for volume in body["volumes"]} == set(paths), "the job's token is none of its business"
 
 
 def test_slot_and_incarnation_are_all_that_tells_pods_apart():

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.exit_codes import ExitCode
-from kerasjob_trainer.log import log
+from kerasjob_trainer.log import log, set_step
 from kerasjob_trainer.manifests import checkpoint_id
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
@@ -134,6 +134,7 @@ class Session:
         iterators.install()
         self._data_wait.install()
         self._models.install()
+        set_step(lambda: self.num_steps)
 
     def buffer_released(self, number: int) -> None:
         """The agent is done with a snapshot."""
