@@ -142,6 +142,23 @@ def children(parent: int) -> list[int]:
         return []
 
 
+# For a program in text: `callbacks=[Gate()]` waits before an epoch while the file `epoch-N` is in the folder that the
+# first argument names, as `Gates` has it.
+EPOCH_GATE = """
+import os, sys, time
+from pathlib import Path
+import keras
+
+class Gate(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        gate = Path(sys.argv[1], f"epoch-{epoch}")
+        if gate.exists():
+            Path(f"{gate}.reached-{os.getpid()}").touch()
+        while gate.exists():
+            time.sleep(0.01)
+"""
+
+
 @dataclass
 class Job:
     """One job: its configuration, its store, its workers."""

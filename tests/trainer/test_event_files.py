@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from tests.trainer.harness import Gates, eventually, free_ports
+from tests.trainer.harness import EPOCH_GATE, Gates, eventually, free_ports
 
 from kerasjob_api.wire import ProgramConfig, WorkerConfig
 from kerasjob_trainer.board import bring
@@ -103,18 +103,8 @@ def test_a_file_is_grown_in_place_and_none_leaves_the_folder(tmp_path):
     assert [p for p in tmp_path.rglob("*") if p.is_file() and "store" not in p.parts] == [file]
 
 
-PROGRAM = textwrap.dedent("""
-    import os, sys, time
-    from pathlib import Path
+PROGRAM = EPOCH_GATE + textwrap.dedent("""
     import keras, numpy as np
-
-    class Gate(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            gate = Path(sys.argv[1], f"epoch-{epoch}")
-            if gate.exists():
-                Path(f"{gate}.reached-{os.getpid()}").touch()
-            while gate.exists():
-                time.sleep(0.01)
 
     x = np.ones((8, 2), "float32")
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])

@@ -7,14 +7,16 @@ ever touched.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kerasjob_api.wire import KeepConfig
-from kerasjob_trainer import retention
+from kerasjob_trainer import retention, sharing
 from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import FILES, KERAS_FILE, Damaged, Manifest, Saved, is_whole, now, parse
 from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.sharing import Helper
 from kerasjob_trainer.store import Store, open_store
 
 
@@ -68,17 +70,18 @@ class Checkpoints:
             self.store.put_if_absent(_ring_key(revision), json.dumps(data).encode())
             self.store.delete([_ring_key(old) for old in rings])
 
-    def commit(self, saved: Saved, revision: int) -> Manifest | None:
+    def commit(self, saved: Saved, revision: int, helpers: Sequence[Helper] = ()) -> Manifest | None:
         """Uploads the files, then the manifest. None where another writer has committed something else by the
         same id. `revision`: of the ring that does this, which may go on from the state of one before. Raises Superseded
-        where that is over."""
+        where that is over. `helpers`: other workers, which hold the same state."""
         id_, files = saved.id, saved.files.records()
         self.claim(revision)
         # Several workers may have the same step to save: what one has committed is never written to by another.
         if (content := self.store.get(f"manifests/{id_}.json")) is not None:
             return _same(id_, content, files)
         for file in files:
-            self.store.put_file(_key(id_, file), saved.files.paths[file["name"]])
+            path, name = saved.files.paths[file["name"]], file["name"]
+            sharing.put(self.store, _key(id_, file), path, id_, name, helpers if name == FILES[0] else ())
         self.claim(revision)
         data = {
             "version": 1,

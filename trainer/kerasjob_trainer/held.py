@@ -40,20 +40,21 @@ class Shelf:
 
     def __init__(self, num_ends: int) -> None:
         self._num_ends = num_ends
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._held: list[Saved] = []  # the newest first
 
     def put(self, saved: Saved) -> None:
         """Holds a state instead of those before it."""
-        with self._lock:
+        with self._changed:
             if self._held and saved.order < self._held[0].order:
                 return  # a late word of an older ring's trainer
             ends = [one for one in self._held if one.id in saved.keep and _is_end(one)]
             self._held = [saved, *ends[: self._num_ends]]
+            self._changed.notify_all()
 
     def all(self) -> list[Saved]:
         """The newest first."""
-        with self._lock:
+        with self._changed:
             return list(self._held)
 
     def file(self, id_: str, name: str) -> Path | None:
@@ -62,6 +63,15 @@ class Shelf:
             if one.id == id_:
                 return one.files.paths.get(name)
         return None
+
+    def wait_for(self, id_: str, seconds: float) -> Saved | None:
+        """A state, once it is here; None where it does not come. Who holds on to it keeps it here."""
+
+        def found() -> Saved | None:
+            return next((one for one in self._held if one.id == id_), None)
+
+        with self._changed:
+            return self._changed.wait_for(found, seconds)
 
 
 def _is_end(saved: Saved) -> bool:

@@ -1,7 +1,8 @@
-"""Asking the agents of other workers of a ring. Called by `restore`, in a thread."""
+"""Asking the agents of other workers of a ring. Called by `restore` and the uploads, in threads."""
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 from kerasjob_api.wire import Member
 from kerasjob_trainer.manifests import Saved
+from kerasjob_trainer.sharing import Sent, Share
 
 TIMEOUT_SECONDS = 5.0
 ANSWER_MAX_BYTES = 4 * 1024**2
@@ -38,18 +40,27 @@ class Peer:
 
     def fetch(self, id_: str, name: str, target: Path) -> None:
         """Brings a file that the member holds."""
-        with self._get(f"/v1/held/{id_}/{name}") as response, target.open("wb") as file:
+        with self._ask("GET", f"/v1/held/{id_}/{name}") as response, target.open("wb") as file:
             shutil.copyfileobj(response, file, 1024**2)
 
+    def send_share(self, id_: str, name: str, share: Share, timeout_seconds: float) -> Sent:
+        """Has the member send a share of a file that it holds to the store."""
+        body = json.dumps({"checkpoint": id_, "file": name, **dataclasses.asdict(share)})
+        with self._ask("POST", "/v1/share", body, timeout_seconds) as response:
+            answer = json.loads(response.read(ANSWER_MAX_BYTES))
+            return Sent(tuple(map(str, answer["tags"])), str(answer["sha256"]))
+
     def _json(self, path: str) -> Any:
-        with self._get(path) as response:
+        with self._ask("GET", path) as response:
             return json.loads(response.read(ANSWER_MAX_BYTES))
 
     @contextmanager
-    def _get(self, path: str) -> Iterator[http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection(self._member.host, self._member.agent_port, timeout=TIMEOUT_SECONDS)
+    def _ask(
+        self, method: str, path: str, body: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = http.client.HTTPConnection(self._member.host, self._member.agent_port, timeout=timeout_seconds)
         try:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {self._token}"})
+            connection.request(method, path, body, headers={"Authorization": f"Bearer {self._token}"})
             response = connection.getresponse()
             if response.status != 200:
                 raise PeerError(f"worker {self._member.slot}: {response.read(200).decode(errors='replace')}")

@@ -1,27 +1,33 @@
 """What comes before a trainer is forked for a ring: what the last one left is cleared, what it goes on from is brought.
 
-Called by the supervisor, in a thread; `held` and `restore_point` also from the server's.
+Called by the supervisor, in a thread; `held`, `restore_point` and `send_share` from the server's.
 """
 
 from __future__ import annotations
 
 import shutil
 
-from kerasjob_trainer import outputs, restore
+from kerasjob_trainer import outputs, restore, sharing
+from kerasjob_trainer.checkpoints import open_checkpoints
 from kerasjob_trainer.held import Shelf
+from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.restore import RestorePoint
 from kerasjob_trainer.run import Run
 from kerasjob_trainer.runspec import restored_dir
 from kerasjob_trainer.server import Refused
 from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.sharing import Sent, Share
 from kerasjob_trainer.status import Status
+from kerasjob_trainer.store import PartStore, StoreError
 from kerasjob_trainer.uploads import Uploads
 
 # Without a store all states at the ends of calls are held that a later one needs; a bounded number.
 _ALL_ENDS = 1000
 # How long a ring that has what is held to go on from waits for what goes to the store.
 UPLOAD_SECONDS = 2.0
+# Workers save at the same step, and not at the same moment.
+HOLD_SECONDS = 3.0
 
 
 class Preparing:
@@ -59,6 +65,21 @@ class Preparing:
         if run is None or run.ring.revision != revision or run.cancelled.is_set():
             raise Refused(503, f"the trainer before ring revision {revision} has not ended yet")
         return self.shelf.all()
+
+    def send_share(self, id_: str, name: str, share: Share) -> Sent:
+        """Sends a share of a state that is held to the store. Raises Refused."""
+        saved = self.shelf.wait_for(id_, HOLD_SECONDS)
+        if saved is None or name not in saved.files.paths:
+            raise Refused(404, f"{id_}/{name} is not held here")
+        try:
+            store = open_checkpoints(self._settings).store
+            if not isinstance(store, PartStore):
+                raise Refused(404, "the store knows no parts")
+            sent = sharing.send(store, saved.files.paths[name], share)
+        except (StoreError, OSError) as error:
+            raise Refused(503, str(error)) from error
+        log.info("a share of %d bytes of a checkpoint is sent", share.num_bytes)
+        return sent
 
     def restore_point(self, revision: int) -> RestorePoint:
         """What a ring goes on from. Raises Refused."""

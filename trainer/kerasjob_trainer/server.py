@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from kerasjob_api.wire import Ring, WorkerReport, from_wire, to_wire
 from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.restore import RestorePoint
+from kerasjob_trainer.sharing import Sent, Share
 from kerasjob_trainer.watch import Watch
 
 BODY_MAX_BYTES = 256 * 1024
@@ -50,6 +51,8 @@ class Api(Protocol):
     def held(self, revision: int) -> list[Saved]: ...
 
     def held_file(self, id_: str, name: str) -> Path | None: ...
+
+    def send_share(self, id_: str, name: str, share: Share) -> Sent: ...
 
     def watch(self, revision: int) -> Watch: ...
 
@@ -129,6 +132,14 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, to_wire(self.api.take_ring(ring))
 
     def _post(self, path: str) -> tuple[int, Any]:
+        if path == "/v1/share":
+            try:
+                asked = json.loads(self._body)
+                id_, name = str(asked.pop("checkpoint")), str(asked.pop("file"))
+                share = Share(**asked)
+            except (ValueError, KeyError, TypeError) as error:
+                raise Refused(400, f"not a share: {error}") from error
+            return 200, asdict(self.api.send_share(id_, name, share))
         if path != "/v1/stop":
             raise Refused(404, f"no such path: {path}")
         self._after = self.api.stop  # the answer goes first: the agent may end at once

@@ -30,6 +30,7 @@ from kerasjob_trainer.log import log
 from kerasjob_trainer.mainloop import Loop
 from kerasjob_trainer.manifests import Manifest, Saved
 from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.peers import Peer
 from kerasjob_trainer.preparing import Preparing
 from kerasjob_trainer.processes import num_oom_kills, reap_orphans, resident_bytes
 from kerasjob_trainer.restore import RestorePoint
@@ -37,6 +38,7 @@ from kerasjob_trainer.run import Outcome, Run, judge, never_forked
 from kerasjob_trainer.runspec import spec_of
 from kerasjob_trainer.server import Refused
 from kerasjob_trainer.settings import Settings
+from kerasjob_trainer.sharing import Sent, Share
 from kerasjob_trainer.staging.code import BadProgram
 from kerasjob_trainer.staging.stage import stage
 from kerasjob_trainer.status import Status
@@ -65,6 +67,7 @@ class Supervisor:
             self._status,
             self._meters,
             lambda revision: self._loop.post(self._superseded, revision),
+            self._helpers,
         )
         self._event_files = EventFiles(settings, self._leads)
         self._endings = Endings(settings, self._status, self._uploads, self._event_files)
@@ -88,6 +91,13 @@ class Supervisor:
         run = self._run
         return run is not None and run.rank == 0
 
+    def _helpers(self) -> list[Peer]:
+        """The other workers of the ring that trains."""
+        run = self._run
+        if run is None:
+            return []
+        return [Peer(m, self._settings.token) for rank, m in enumerate(run.ring.members) if rank != run.rank]
+
     def _step(self) -> int:
         progress = self._status.report().progress
         return progress.total_step if progress is not None else 0
@@ -109,6 +119,9 @@ class Supervisor:
 
     def held_file(self, id_: str, name: str) -> Path | None:
         return self._preparing.shelf.file(id_, name)
+
+    def send_share(self, id_: str, name: str, share: Share) -> Sent:
+        return self._preparing.send_share(id_, name, share)
 
     def watch(self, revision: int) -> Watch:
         run = self._run

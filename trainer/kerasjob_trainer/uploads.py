@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kerasjob_api.constants import Reason, SavePhase
 from kerasjob_api.wire import CheckpointRef, Problem
@@ -18,6 +18,7 @@ from kerasjob_trainer.checkpoints import Checkpoints, Superseded
 from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.sharing import Helper
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.store import StoreError
 
@@ -35,9 +36,11 @@ class Uploads:
         status: Status,
         meters: Meters,
         superseded: Callable[[int], None],
+        helpers: Callable[[], Sequence[Helper]] = tuple,
     ) -> None:
         """checkpoints: opens the store; called for each upload, for its keys may have been renewed. superseded: called
-        with the revision of a ring that is over, and does not know it."""
+        with the revision of a ring that is over, and does not know it. helpers: the other workers of the ring."""
+        self._helpers = helpers
         self._checkpoints, self._status, self._meters, self._superseded = checkpoints, status, meters, superseded
         self._queue: queue.SimpleQueue[Saved] = queue.SimpleQueue()
         self._idle = threading.Condition()
@@ -82,7 +85,7 @@ class Uploads:
         for wait in itertools.chain(_WAITS_SECONDS, rest):
             try:
                 checkpoints = self._checkpoints()
-                manifest = checkpoints.commit(saved, self._status.revision)
+                manifest = checkpoints.commit(saved, self._status.revision, self._helpers())
                 break
             except StoreError as error:
                 words = str(error)  # the error itself refers to the state, whose memory it would keep

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from kerasjob_api.wire import S3Access
@@ -47,6 +47,23 @@ class Store(Protocol):
 
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; those that are not there are fine."""
+
+
+@runtime_checkable
+class PartStore(Protocol):
+    """A store in which several can write one object, each its parts. Every method raises StoreError."""
+
+    def begin_parts(self, key: str) -> str:
+        """Begins an object; answers by what its parts are known."""
+
+    def put_part(self, key: str, upload: str, number: int, content: bytes) -> str:
+        """Stores a part, by its number from 1; answers its tag. All but the last have 5 MiB at least."""
+
+    def end_parts(self, key: str, upload: str, tags: list[str]) -> None:
+        """Makes the object of all its parts. It is there whole or not at all."""
+
+    def drop_parts(self, key: str, upload: str) -> None:
+        """Gives the object up. Never raises."""
 
 
 def local_path(uri: str) -> Path | None:

@@ -18,6 +18,7 @@ from kerasjob_trainer.store.s3_words import KEYS, Target, explain, missing_keys
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
+    from types_boto3_s3.type_defs import CompletedPartTypeDef
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
@@ -58,6 +59,32 @@ class S3Store:
     def put_file(self, key: str, path: Path) -> None:
         with self._explained(key, "write"):
             self._client.upload_file(str(path), self.bucket, self.prefix + key, ExtraArgs=self._encryption)
+
+    def begin_parts(self, key: str) -> str:
+        with self._explained(key, "write"):
+            begun = self._client.create_multipart_upload(Bucket=self.bucket, Key=self.prefix + key, **self._encryption)
+            return begun["UploadId"]
+
+    def put_part(self, key: str, upload: str, number: int, content: bytes) -> str:
+        with self._explained(key, "write"):
+            part = self._client.upload_part(
+                Bucket=self.bucket, Key=self.prefix + key, UploadId=upload, PartNumber=number, Body=content
+            )
+            return part["ETag"]
+
+    def end_parts(self, key: str, upload: str, tags: list[str]) -> None:
+        parts: list[CompletedPartTypeDef] = [
+            {"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, start=1)
+        ]
+        with self._explained(key, "write"):
+            self._client.complete_multipart_upload(
+                Bucket=self.bucket, Key=self.prefix + key, UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+
+    def drop_parts(self, key: str, upload: str) -> None:
+        # Where this fails too, the bucket's own rules for parts that were left behind take them away.
+        with contextlib.suppress(BotoCoreError, ClientError):
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=self.prefix + key, UploadId=upload)
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         with self._explained(key, "write"):
