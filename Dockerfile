@@ -2,6 +2,8 @@
 # `make cluster-up` builds the same file with buildah, from wheels on its disk. The requirements come before the sources:
 # a change of the sources leaves the large layers as they are.
 ARG BASE=python:3.11-slim
+# `--build-arg REQUIREMENTS=trainer-gpu.txt` makes a trainer with CUDA's libraries, for nodes with NVIDIA GPUs.
+ARG REQUIREMENTS=trainer-tensorflow.txt
 
 FROM ${BASE} AS python
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -16,6 +18,10 @@ COPY trainer/kerasjob_trainer /sources/trainer/kerasjob_trainer
 RUN python3 -m compileall -q /sources
 
 FROM python AS operator
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="KerasJob operator" \
+      org.opencontainers.image.description="Runs KerasJobs: distributed training for Keras on Kubernetes" \
+      org.opencontainers.image.version="${VERSION}"
 # Where the wheels come from when it is not PyPI: a folder that the builder mounts.
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
@@ -27,9 +33,14 @@ USER 1000:1000
 ENTRYPOINT ["python", "-m", "kerasjob_operator"]
 
 FROM python AS trainer
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="KerasJob trainer" \
+      org.opencontainers.image.description="TensorFlow, Keras and the agent that a KerasJob's workers are" \
+      org.opencontainers.image.version="${VERSION}"
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
-COPY requirements/trainer-tensorflow.txt /requirements.txt
+ARG REQUIREMENTS
+COPY requirements/${REQUIREMENTS} /requirements.txt
 RUN pip install --quiet --require-hashes -r /requirements.txt \
  && python3 -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "kerasjob.pth").write_text("/opt/kerasjob\n")'
 COPY --from=sources /sources/api /sources/trainer /opt/kerasjob/

@@ -11,4 +11,5 @@ lock() { # FILE EXTRA...
 lock operator operator
 lock trainer trainer
 lock trainer-tensorflow trainer tensorflow
+lock trainer-gpu trainer gpu
 lock dev dev
