@@ -1,8 +1,10 @@
 """The operator against a real API server, with its own service account: the life of a job, faults, restarts, rights."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 from tests.integration.conftest import created, eventually, failure, start
@@ -333,6 +335,24 @@ def test_operator_metrics_and_health(jobs, operator):
     for name in ("kerasjob_jobs", "kerasjob_reconcile_duration_seconds_count", "kerasjob_queue_depth",
                  "kerasjob_api_requests_total", "kerasjob_agent_requests_total"):  # fmt: skip
         assert name in metrics
+
+
+def value(operator: Operator, series: str) -> float:
+    (found,) = re.findall(rf"(?m)^{re.escape(series)} (\S+)$", operator.get("/metrics"))
+    return float(found)
+
+
+def test_the_watch_hears_of_what_the_operator_writes(jobs, kubelet, operator):
+    """As alert KerasJobWatchSilent takes for granted: here nobody else writes to a job."""
+    writes = 'kerasjob_api_requests_total{code="200",resource="kerasjobs/status",verb="patch"}'
+    heard = 'kerasjob_watch_last_event_timestamp_seconds{resource="kerasjobs"}'
+    leader, _ = start(jobs, kubelet, "heard", 170)
+    written, began = value(operator, writes), time.time()
+    progress = {"call": 0, "epoch": 1, "epochs": 5, "step": 7, "steps": 9, "totalStep": 7, "metrics": []}
+    leader.report = leader.report | {"progress": progress}
+    jobs.wait("heard", ".status.progress.totalStep", "7")
+    eventually(lambda: value(operator, writes) > written)
+    eventually(lambda: value(operator, heard) > began)
 
 
 def test_the_operator_ends_when_it_is_told_to(operator):
