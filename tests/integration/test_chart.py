@@ -130,6 +130,97 @@ def test_what_a_platform_team_sets_is_there():
     assert "KerasJobStalled" in {rule["alert"] for rule in groups[0]["rules"]}
 
 
+class StrictLoader(yaml.SafeLoader):
+    """YAML says a key once; PyYAML takes the last one of several."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(name, deep=True) for name, _ in node.value]
+        if len(keys) != len(set(keys)):
+            raise yaml.constructor.ConstructorError(None, None, f"said twice, of {keys}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def strictly(text: str) -> dict[tuple[str, str], dict]:
+    return {key(d): d for d in yaml.load_all(text, StrictLoader) if d}
+
+
+def test_what_is_said_twice_is_found():
+    with pytest.raises(yaml.constructor.ConstructorError, match="said twice"):
+        strictly("{kind: A, metadata: {name: a, labels: {b: c, d: e, b: f}}}")
+
+
+VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+# As a release has them where nothing is set.
+OWN_LABELS = {
+    "app.kubernetes.io/name": "kerasjob-operator",
+    "app.kubernetes.io/instance": "kerasjob",
+    "app.kubernetes.io/version": VERSION,
+    "app.kubernetes.io/managed-by": "Helm",
+    "helm.sh/chart": f"kerasjob-{VERSION}",
+}
+
+
+def test_labels_and_annotations_that_the_chart_has_as_well_are_said_once_and_the_values_win():
+    common = {
+        "app.kubernetes.io/name": "other",
+        "app.kubernetes.io/instance": "other",
+        "app.kubernetes.io/version": "common",
+        "helm.sh/chart": "",
+        "rbac.authorization.k8s.io/aggregate-to-edit": "false",
+        "team": "ml",
+        "tier": "common",
+    }
+    pod = {"app.kubernetes.io/name": "pod", "app.kubernetes.io/version": "pod", "tier": "pod"}
+    of_monitor = {"app.kubernetes.io/instance": "prometheus", "tier": "monitor", "helm.sh/chart": "monitor"}
+    monitors = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")
+    values = {
+        "commonLabels": common,
+        "podLabels": pod,
+        "podAnnotations": {"prometheus.io/scrape": "false", "prometheus.io/path": "", "sidecar": "none"},
+        "networkPolicy": {"enabled": True},
+        "monitoring": {name: {"enabled": True, "labels": of_monitor} for name in monitors},
+    }
+    options = [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]
+    documents = strictly(helm("template", "kerasjob", str(CHART), "-n", "kerasjob-system", *options).stdout)
+
+    selector = {name: OWN_LABELS[name] for name in ("app.kubernetes.io/name", "app.kubernetes.io/instance")}
+    everywhere = {**OWN_LABELS, **common, **selector}
+    own = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"}
+    assert {kind for kind, _ in documents} > own
+    for (kind, name), document in documents.items():
+        labels = document["metadata"]["labels"]
+        if kind in own:
+            grafana = {"grafana_dashboard": "1"} if kind == "ConfigMap" else {}
+            assert labels == {**everywhere, **of_monitor, **grafana}, name
+        else:
+            # Two roles have labels of their own beside these.
+            assert {key: labels.get(key) for key in everywhere} == everywhere, name
+    aggregated = documents["ClusterRole", "kerasjob-edit"]["metadata"]["labels"]
+    assert aggregated["rbac.authorization.k8s.io/aggregate-to-admin"] == "true"
+
+    deployment = documents["Deployment", "kerasjob-operator"]["spec"]
+    assert deployment["template"]["metadata"] == {
+        "labels": {**everywhere, **pod, **selector},
+        "annotations": {
+            "prometheus.io/scrape": "false", "prometheus.io/path": "", "prometheus.io/port": "8080", "sidecar": "none"
+        },
+    }  # fmt: skip
+    selecting = [
+        deployment["selector"]["matchLabels"],
+        documents["Service", "kerasjob-operator"]["spec"]["selector"],
+        documents["ServiceMonitor", "kerasjob-operator"]["spec"]["selector"]["matchLabels"],
+        documents["PodDisruptionBudget", "kerasjob-operator"]["spec"]["selector"]["matchLabels"],
+        documents["NetworkPolicy", "kerasjob-operator"]["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert selecting == [selector] * len(selecting)
+
+
+def test_a_release_may_have_a_number_for_a_name():
+    """A label that is no string is refused by the API server."""
+    for document in strictly(helm("template", "2026", str(CHART)).stdout).values():
+        assert document["metadata"]["labels"]["app.kubernetes.io/instance"] == "2026"
+
+
 def test_it_installs_upgrades_its_crd_and_goes_and_jobs_stay(plane, operator, tmp_path: Path):
     """Without a node its pods do not run; what is tried is what the API server is asked for."""
     for team in ("helm-one", "helm-two"):

@@ -2,20 +2,32 @@
 {{- .Values.serviceAccount.name | default "kerasjob-operator" -}}
 {{- end }}
 
-{{- define "kerasjob.labels" -}}
-app.kubernetes.io/name: kerasjob-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{/* A list of maps as one: where they share a key, the last of them says its value. `merge` would take "" for no value at all. */}}
+{{- define "kerasjob.merged" -}}
+{{- $merged := dict }}
+{{- range . }}
+{{- range $key, $value := . }}
+{{- $_ := set $merged $key $value }}
 {{- end }}
+{{- end }}
+{{- toYaml $merged }}
 {{- end }}
 
 {{- define "kerasjob.selector" -}}
 app.kubernetes.io/name: kerasjob-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* The selector's come last: what has others would not be found by the Deployment, the Service, the ServiceMonitor or the budget. */}}
+{{- define "kerasjob.labels" -}}
+{{- $own := dict "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service }}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) }}
+{{- include "kerasjob.merged" (list $own .Values.commonLabels (include "kerasjob.selector" . | fromYaml)) }}
+{{- end }}
+
+{{/* The labels of an object that has labels of its own among the values: (list $ THESE). */}}
+{{- define "kerasjob.labelsAnd" -}}
+{{- include "kerasjob.merged" (list (include "kerasjob.labels" (index . 0) | fromYaml) (index . 1)) }}
 {{- end }}
 
 {{/* Names of objects that are not in a namespace: two releases beside each other must not share them. */}}
