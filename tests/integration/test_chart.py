@@ -33,6 +33,14 @@ def rendered(*options: str) -> list[dict]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def of_the_name_alone(selector: dict) -> None:
+    """Without the release, of which the manifests know nothing."""
+    selector["matchLabels"].pop("app.kubernetes.io/instance", None)
+
+
 def plain(document: dict) -> dict:
     """An object without what Helm says of itself."""
     document = json.loads(json.dumps(document))
@@ -42,9 +50,13 @@ def plain(document: dict) -> dict:
     metadata.pop("annotations", None)
     if kept:
         metadata["labels"] = kept
+    if document["kind"] == "PodDisruptionBudget":
+        of_the_name_alone(document["spec"]["selector"])
     if document["kind"] == "Deployment":
         spec = document["spec"]
-        spec.pop("selector")
+        of_the_name_alone(spec["selector"])
+        for term in spec["template"]["spec"]["affinity"]["podAntiAffinity"][PREFERRED]:
+            of_the_name_alone(term["podAffinityTerm"]["labelSelector"])
         spec["template"]["metadata"].pop("labels")
         container = spec["template"]["spec"]["containers"][0]
         container.pop("imagePullPolicy", None)
@@ -59,8 +71,7 @@ def key(document: dict) -> tuple[str, str]:
 def test_its_objects_are_those_of_the_manifests(plane):
     ours = yaml.safe_load_all(plane.kubectl("kustomize", str(ROOT / "manifests")).stdout)
     manifests = {key(d): plain(d) for d in ours if d["kind"] != "Namespace"}
-    without = ("--set=podDisruptionBudget.enabled=false", "--set=monitoring.service.enabled=false")
-    chart = {key(d): plain(d) for d in rendered(*without)}
+    chart = {key(d): plain(d) for d in rendered("--set=monitoring.service.enabled=false")}
     assert manifests.keys() == chart.keys()
     environment = chart["Deployment", "kerasjob-operator"]["spec"]["template"]["spec"]["containers"][0]["env"]
     # Set by the chart to what is the default where it is not set at all.
@@ -72,6 +83,34 @@ def test_its_objects_are_those_of_the_manifests(plane):
     assert environment.pop("KERASJOB_MONITORING_NAMESPACE") == "monitoring"
     for name, wanted in manifests.items():
         assert chart[name] == wanted, name
+
+
+def scheduling(*options: str) -> tuple[dict, list[str]]:
+    """The affinity of the operator's pods, and the budgets that there are."""
+    documents = {key(d): d for d in rendered(*options)}
+    affinity = documents["Deployment", "kerasjob-operator"]["spec"]["template"]["spec"]["affinity"]
+    return affinity, [name for kind, name in documents if kind == "PodDisruptionBudget"]
+
+
+def test_replicas_prefer_nodes_of_their_own_where_no_affinity_is_given():
+    affinity, budgets = scheduling("--set=replicas=3")
+    (term,) = affinity["podAntiAffinity"][PREFERRED]
+    # Those of this release: another one beside it is as good a neighbour as any.
+    assert term["podAffinityTerm"] == {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {
+            "matchLabels": {
+                "app.kubernetes.io/name": "kerasjob-operator", "app.kubernetes.io/instance": "kerasjob"
+            }
+        },
+    }  # fmt: skip
+    assert budgets == ["kerasjob-operator"]
+    theirs = {"nodeAffinity": {PREFERRED: []}}
+    assert scheduling(f"--set-json=affinity={json.dumps(theirs)}")[0] == theirs
+
+
+def test_one_replica_alone_may_be_evicted():
+    assert scheduling("--set=replicas=1")[1] == []
 
 
 def test_lint_finds_nothing():

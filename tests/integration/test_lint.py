@@ -224,11 +224,7 @@ NOT_FOLLOWED = {
     "container-image-pull-policy": "tags of releases do not move; the chart's image.pullPolicy is for who moves them",
     "container-security-context-user-group-id": "it mounts nothing of the node, where its number may be a user's",
     "container-ephemeral-storage-request-and-limit": "it writes logs alone, and must not be evicted for them",
-    "deployment-has-host-podantiaffinity": "the scheduler spreads replicas by itself; the chart's affinity is for more",
     "pod-networkpolicy": "who scrapes and where the API server is, the cluster knows; the chart has one for ingress",
-}
-NOT_FOLLOWED_WITHOUT_THE_CHART = {
-    "deployment-has-poddisruptionbudget": "of two replicas one waits: an eviction costs a take-over; the chart has one",
 }
 
 
@@ -250,8 +246,7 @@ def test_kube_score_advises_nothing_that_we_have_no_answer_to(manifests):
     """Nor have we an answer that it does not ask for. The pod of `helm test` lives for a moment and is left out."""
     of_chart = set().union(*map(advice, chart("--skip-tests").values()))
     of_manifests = set().union(*map(advice, manifests.values()))
-    assert of_chart == NOT_FOLLOWED.keys()
-    assert of_manifests == NOT_FOLLOWED.keys() | NOT_FOLLOWED_WITHOUT_THE_CHART.keys()
+    assert of_chart == of_manifests == NOT_FOLLOWED.keys()
 
 
 def test_chart_testing_finds_nothing():
