@@ -88,7 +88,8 @@ class KubernetesCluster:
         """Makes the plan, the token, the service, the network policy and, where it is asked for, TensorBoard."""
         assert job.spec is not None
         ref, settings = job.ref, self._settings
-        plan = render.plan(ref, job.spec, action.image, action.seed, settings.log_format)
+        spec = render.with_storage(job.spec, settings.s3_endpoint, settings.s3_region, settings.s3_secret_name)
+        plan = render.plan(ref, spec, action.image, action.seed, settings.log_format)
         if job.spec.has_core_objects:
             await self._try_out(job, plan)
         wanted = [
@@ -98,9 +99,9 @@ class KubernetesCluster:
             (SERVICES, render.service(ref)),
             (NETWORK_POLICIES, render.network_policy(ref, settings.namespace, settings.monitoring_namespace)),
         ]
-        if job.spec.events_uri is not None:
+        if spec.events_uri is not None:
             wanted += [
-                (DEPLOYMENTS, tensorboard.deployment(ref, job.spec, action.image, settings.log_format)),
+                (DEPLOYMENTS, tensorboard.deployment(ref, spec, action.image, settings.log_format)),
                 (SERVICES, tensorboard.service(ref)),
                 (NETWORK_POLICIES, tensorboard.network_policy(ref)),
             ]

@@ -12,7 +12,7 @@ from kerasjob_api import constants as c
 from kerasjob_api import names
 from kerasjob_api.constants import Label
 from kerasjob_api.spec import KerasJobSpec
-from kerasjob_api.spec_storage import Data
+from kerasjob_api.spec_storage import S3, Data, Storage
 from kerasjob_api.wire import to_wire
 from kerasjob_core.observed import JobRef
 from kerasjob_core.worker_config import worker_config
@@ -104,6 +104,14 @@ def token_secret(ref: JobRef, token: str) -> dict[str, Any]:
         "type": "Opaque",
         "stringData": {c.TOKEN_KEY: token},
     }
+
+
+def with_storage(spec: KerasJobSpec, endpoint: str, region: str, secret_name: str) -> KerasJobSpec:
+    """The spec with the installation's S3, where it says nothing of S3 itself."""
+    given = {"endpoint": endpoint or None, "region": region or None, "secret_name": secret_name or None}
+    if spec.storage.s3 != S3() or not any(given.values()):
+        return spec
+    return spec.model_copy(update={"storage": Storage(s3=S3(**given))})
 
 
 def plan(ref: JobRef, spec: KerasJobSpec, image: str, seed: int, log_format: str = "text") -> dict[str, Any]:

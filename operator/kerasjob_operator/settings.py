@@ -15,6 +15,7 @@ class OperatorSettings:
     namespaces: comma-separated; empty means all, and needs the ClusterRole.
     namespace: the operator's own, where its key and its Lease are kept.
     identity: its name among several, of which one acts; the host's name where not given.
+    s3_endpoint, s3_region, s3_secret_name: of jobs that say nothing of S3; the secret is in the job's own namespace.
     default_image: of worker pods whose job names none.
     progress_interval_seconds: how often a job's progress may be written (one request per running job).
     poll_interval_seconds: how often the agents of a job that does not train yet are asked.
@@ -28,6 +29,9 @@ class OperatorSettings:
     namespace: str = "kerasjob-system"
     identity: str = ""
     default_image: str = "kerasjob/trainer:0.1.0"
+    s3_endpoint: str = ""
+    s3_region: str = ""
+    s3_secret_name: str = ""
     progress_interval_seconds: float = 15.0
     poll_interval_seconds: float = 1.0
     resync_seconds: float = 300.0

@@ -58,6 +58,15 @@ def test_a_pod_is_what_the_restricted_level_asks_for():
     assert body["spec"]["restartPolicy"] == "Never"
 
 
+def test_the_installations_storage_is_that_of_jobs_that_say_nothing_of_it():
+    ours = ("https://s3.local", "eu", "keys")
+    filled = render.with_storage(spec(), *ours).storage.s3
+    assert (filled.endpoint, filled.region, filled.secret_name) == ours
+    own = spec(storage={"s3": {"region": "us"}})
+    assert render.with_storage(own, *ours) == own
+    assert render.with_storage(spec(), "", "", "") == spec()
+
+
 def test_a_tensorboard_is_as_restricted_as_a_worker_and_asks_for_no_gpu():
     with_gpus = spec(
         tensorBoard={},
