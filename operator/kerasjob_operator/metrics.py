@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from kerasjob_api.constants import Phase, Reason
+from kerasjob_core.cluster import NameTaken, QuotaExceeded, Refused, Unavailable
+
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 FAST = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -46,3 +49,20 @@ LAST_EVENT = Gauge(
 )
 IS_LEADER = Gauge("kerasjob_operator_leader", "1 for the operator that acts, 0 for one that waits", registry=REGISTRY)
 LAST_RESYNC = Gauge("kerasjob_last_resync_timestamp_seconds", "When everything was last listed", registry=REGISTRY)
+
+# `rate` sees no increase where a series begins with its first event: what may be counted is there from the start, as 0.
+for _reason in (
+    Reason.WORKER_LOST,
+    Reason.TRAINER_KILLED,
+    Reason.OOM,
+    Reason.STALLED,
+    Reason.CLUSTER_FAULT,
+    Reason.STORAGE_ERROR,
+    Reason.PREEMPTED,
+):
+    RESTARTS.labels(_reason.value)
+DISRUPTIONS.labels(Reason.WORKER_DISRUPTED.value)
+for _phase in Phase:
+    TRANSITIONS.labels(_phase.value)
+for _error in (*(each.__name__ for each in (NameTaken, Refused, QuotaExceeded, Unavailable)), "bug"):
+    RECONCILE_ERRORS.labels(_error)
