@@ -42,8 +42,8 @@ def apply(job: dict, check: bool = True) -> subprocess.CompletedProcess[str]:
     return kubectl("apply", "-f", "-", stdin=yaml.safe_dump(job), check=check)
 
 
-def pods_of(job: str) -> list[dict]:
-    return get("pods", selector=f"kerasjob.dev/job={job}")["items"]
+def pods_of(job: str, namespace: str = "default") -> list[dict]:
+    return get("pods", namespace=namespace, selector=f"kerasjob.dev/job={job}")["items"]
 
 
 @contextlib.contextmanager
@@ -67,12 +67,12 @@ def _objects(stream) -> Iterator[dict]:
             yield value
 
 
-def wait_for(name: str, predicate: Callable[[dict], bool], seconds: float) -> list[dict]:
+def wait_for(name: str, predicate: Callable[[dict], bool], seconds: float, namespace: str = "default") -> list[dict]:
     """Watches a job until the predicate holds for its status; all statuses seen on the way."""
     seen: list[dict] = []
-    with watching(name) as states:
+    with watching(name, namespace) as states:
         # The watch ends with its process; a timer turns a state that never comes into an end of the stream.
-        timer = threading.Timer(seconds, lambda: _kill_watch(name))
+        timer = threading.Timer(seconds, lambda: _kill_watch(name, namespace))
         timer.start()
         try:
             for job in states:
@@ -83,15 +83,22 @@ def wait_for(name: str, predicate: Callable[[dict], bool], seconds: float) -> li
         finally:
             timer.cancel()
     last = json.dumps(seen[-1] if seen else {}, indent=1)
-    raise AssertionError(f"{name}: not seen within {seconds} s; last status: {last}\n{diagnosis(name)}")
+    raise AssertionError(f"{name}: not seen within {seconds} s; last status: {last}\n{diagnosis(name, namespace)}")
 
 
-def _kill_watch(name: str) -> None:
-    marker = ["get", "kj", name, "-n", "default", "-w"]
+def _kill_watch(name: str, namespace: str) -> None:
+    marker = ["get", "kj", name, "-n", namespace, "-w"]
     for pid, command in _commands():
         if command[1:7] == marker and Path(f"/proc/{pid}/stat").read_text().split()[3] == str(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def finish(name: str, seconds: float = 300, namespace: str = "default") -> list[dict]:
+    """Waits until a job has succeeded; all statuses seen on the way."""
+    seen = wait_for(name, phase_is("Succeeded", "Failed"), seconds, namespace)
+    assert seen[-1]["phase"] == "Succeeded", json.dumps(seen[-1], indent=1) + diagnosis(name, namespace)
+    return seen
 
 
 def phase_is(*phases: str) -> Callable[[dict], bool]:
@@ -113,11 +120,11 @@ def condition(status: dict, type_: str) -> dict:
     return next((c for c in status.get("conditions", []) if c["type"] == type_), {"status": "False", "message": ""})
 
 
-def diagnosis(name: str) -> str:
+def diagnosis(name: str, namespace: str = "default") -> str:
     """What a person would look at."""
-    parts = [kubectl("get", "pods,events", "-o", "wide", check=False).stdout[-4000:]]
-    for pod in pods_of(name):
-        parts.append(kubectl("logs", "--tail=40", pod["metadata"]["name"], check=False).stdout)
+    parts = [kubectl("get", "pods,events", "-n", namespace, "-o", "wide", check=False).stdout[-4000:]]
+    for pod in pods_of(name, namespace):
+        parts.append(kubectl("logs", "-n", namespace, "--tail=40", pod["metadata"]["name"], check=False).stdout)
     parts.append(
         kubectl("logs", "-n", "kerasjob-system", "--tail=40", "deployment/kerasjob-operator", check=False).stdout
     )
@@ -206,7 +213,8 @@ def eventually(check: Callable[[], object], seconds: float, what: str) -> None:
         threading.Event().wait(0.5)
 
 
-def delete(name: str) -> None:
+def delete(name: str, namespace: str = "default") -> None:
     """Deletes a job and waits until its pods are gone."""
-    kubectl("delete", "kj", name, "--ignore-not-found", "--wait=true", check=False)
-    kubectl("wait", "pods", "-l", f"kerasjob.dev/job={name}", "--for=delete", "--timeout=150s", check=False)
+    where = ("-n", namespace)
+    kubectl("delete", "kj", name, *where, "--ignore-not-found", "--wait=true", check=False)
+    kubectl("wait", "pods", "-l", f"kerasjob.dev/job={name}", *where, "--for=delete", "--timeout=100s", check=False)

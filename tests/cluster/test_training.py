@@ -6,15 +6,10 @@ import signal
 
 import pytest
 from tests.cluster import cluster
+from tests.cluster.cluster import finish
 from tests.cluster.conftest import assert_same_losses, histories_of
 
 MINUTES = 60
-
-
-def finish(name: str) -> list[dict]:
-    seen = cluster.wait_for(name, cluster.phase_is("Succeeded", "Failed"), 5 * MINUTES)
-    assert seen[-1]["phase"] == "Succeeded", json.dumps(seen[-1], indent=1) + cluster.diagnosis(name)
-    return seen
 
 
 def test_apply_trains_on_two_nodes_with_the_losses_of_one_process(example, reference):
