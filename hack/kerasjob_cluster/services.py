@@ -91,15 +91,17 @@ def start_dns() -> None:
 
 
 def start_s3() -> None:
-    """versitygw: folders are buckets. Metadata is in extended attributes, or beside where the file system has none."""
-    data, beside = DATA / "s3", DATA / "s3-metadata"
+    """versitygw: folders are buckets. Metadata is in extended attributes, or beside where the file system has none.
+    More users than the first one can be made (`versitygw admin create-user`)."""
+    data, beside, users = DATA / "s3", DATA / "s3-metadata", DATA / "s3-users"
     data.mkdir(parents=True, exist_ok=True)
+    users.mkdir(exist_ok=True)
     sidecar: list[str] = []
     if not _has_attributes(data):
         beside.mkdir(exist_ok=True)
         sidecar = ["--sidecar", str(beside)]
     keys = {"ROOT_ACCESS_KEY": paths.S3_ACCESS_KEY, "ROOT_SECRET_KEY": paths.S3_SECRET_KEY}
-    options = ["--port", f"{ADDRESS}:{S3_PORT}", "--region", paths.S3_REGION, "--quiet"]
+    options = ["--port", f"{ADDRESS}:{S3_PORT}", "--region", paths.S3_REGION, "--quiet", "--iam-dir", str(users)]
     processes.start("versitygw", [BIN / "versitygw", *options, "posix", *sidecar, data], CONTROL_PLANE, keys)
 
 
