@@ -9,6 +9,11 @@ from kerasjob_dashboards.panels import FLEET, chosen, number, over_time, page, q
 OURS = 'namespace=~"$namespace"'
 
 
+def of_each(metric: str) -> str:
+    """A series for each job, whichever operator told of it: one that takes over is another pod."""
+    return f"max by (namespace, name) ({metric}{{{OURS}}})"
+
+
 def fleet() -> dashboard.Dashboard:
     """The first page that a platform team looks at."""
     made = page(FLEET, "KerasJob / Fleet", "All jobs of the chosen namespaces.")
@@ -45,13 +50,13 @@ def fleet() -> dashboard.Dashboard:
             "Jobs",
             "Each job as of now.",
             {
-                "Done": f"kerasjob_progress_ratio{{{OURS}}}",
-                "Steps": f"kerasjob_progress_total_step{{{OURS}}}",
-                "Loss": f"kerasjob_progress_loss{{{OURS}}}",
-                "Workers": f"kerasjob_workers_ready{{{OURS}}}",
-                "Restarts": f"kerasjob_status_restarts{{{OURS}}}",
-                "Disruptions": f"kerasjob_status_disruptions{{{OURS}}}",
-                "Goodput": f"kerasjob_goodput_ratio{{{OURS}}}",
+                "Done": of_each("kerasjob_progress_ratio"),
+                "Steps": of_each("kerasjob_progress_total_step"),
+                "Loss": of_each("kerasjob_progress_loss"),
+                "Workers": of_each("kerasjob_workers_ready"),
+                "Restarts": of_each("kerasjob_status_restarts"),
+                "Disruptions": of_each("kerasjob_status_disruptions"),
+                "Goodput": of_each("kerasjob_goodput_ratio"),
             },
         )
     )
@@ -78,7 +83,7 @@ def fleet() -> dashboard.Dashboard:
             "Goodput of each job",
             "Time in training steps that count, of all time since its start.",
             "percentunit",
-            query(f"kerasjob_goodput_ratio{{{OURS}}}", "{{namespace}}/{{name}}"),
+            query(of_each("kerasjob_goodput_ratio"), "{{namespace}}/{{name}}"),
             links_to_job=True,
         )
     )
@@ -120,7 +125,7 @@ def fleet() -> dashboard.Dashboard:
             "Of jobs that run and have saved.",
             "s",
             query(
-                f"time() - kerasjob_checkpoint_saved_timestamp_seconds{{{OURS}}} and on (namespace, name)"
+                f"time() - {of_each('kerasjob_checkpoint_saved_timestamp_seconds')} and on (namespace, name)"
                 ' kerasjob_status_phase{phase="Running"} == 1',
                 "{{namespace}}/{{name}}",
             ),
@@ -132,7 +137,7 @@ def fleet() -> dashboard.Dashboard:
             "Loss",
             "Of each job.",
             "short",
-            query(f"kerasjob_progress_loss{{{OURS}}}", "{{namespace}}/{{name}}"),
+            query(of_each("kerasjob_progress_loss"), "{{namespace}}/{{name}}"),
             links_to_job=True,
         )
     )

@@ -7,7 +7,8 @@ from grafana_foundation_sdk.builders import dashboard
 from kerasjob_dashboards.panels import JOB, PER_ROW, chosen, number, over_time, page, query, states
 
 OF_JOB = 'namespace="$namespace",name="$job"'
-# As the PodMonitor labels what it scrapes.
+# As the PodMonitor labels what it scrapes. Queries take the maximum over pods, so that a worker that is replaced, or an
+# operator that takes over, goes on with the same line.
 OF_PODS = 'namespace="$namespace",kerasjob_dev_job="$job"'
 BY_SLOT = "worker {{kerasjob_dev_slot}}"
 
@@ -31,19 +32,19 @@ def job() -> dashboard.Dashboard:
 
 def _now(made: dashboard.Dashboard) -> None:
     made.with_panel(
-        number("Done", "Of the current `fit`.", "percentunit", f"kerasjob_progress_ratio{{{OF_JOB}}}"),
+        number("Done", "Of the current `fit`.", "percentunit", f"max(kerasjob_progress_ratio{{{OF_JOB}}})"),
     )
     made.with_panel(
-        number("Left", "How long the current `fit` takes yet.", "s", f"kerasjob_progress_eta_seconds{{{OF_JOB}}}")
+        number("Left", "How long the current `fit` takes yet.", "s", f"max(kerasjob_progress_eta_seconds{{{OF_JOB}}})")
     )
-    made.with_panel(number("Steps", "Of the whole program.", "short", f"kerasjob_progress_total_step{{{OF_JOB}}}"))
-    made.with_panel(number("Loss", "Of the epoch so far.", "short", f"kerasjob_progress_loss{{{OF_JOB}}}"))
+    made.with_panel(number("Steps", "Of the whole program.", "short", f"max(kerasjob_progress_total_step{{{OF_JOB}}})"))
+    made.with_panel(number("Loss", "Of the epoch so far.", "short", f"max(kerasjob_progress_loss{{{OF_JOB}}})"))
     made.with_panel(
         number(
             "Goodput",
             "Time in training steps that count, of all time since the start.",
             "percentunit",
-            f"kerasjob_goodput_ratio{{{OF_JOB}}}",
+            f"max(kerasjob_goodput_ratio{{{OF_JOB}}})",
             thresholds=((None, "red"), (0.5, "orange"), (0.8, "green")),
         )
     )
@@ -52,12 +53,16 @@ def _now(made: dashboard.Dashboard) -> None:
             "Age of the checkpoint",
             "Since the newest was committed.",
             "s",
-            f"time() - kerasjob_checkpoint_saved_timestamp_seconds{{{OF_JOB}}}",
+            f"time() - max(kerasjob_checkpoint_saved_timestamp_seconds{{{OF_JOB}}})",
             thresholds=((None, "green"), (1800, "orange"), (3600, "red")),
         )
     )
     made.with_panel(
-        states("Phase", "What the job was, and is.", query(f"kerasjob_status_phase{{{OF_JOB}}}", "{{phase}}"))
+        states(
+            "Phase",
+            "What the job was, and is.",
+            query(f"max by (phase) (kerasjob_status_phase{{{OF_JOB}}})", "{{phase}}"),
+        )
     )
 
 
@@ -68,7 +73,7 @@ def _training(made: dashboard.Dashboard) -> None:
             "Metrics",
             "What the program was compiled with, over the epoch so far, as the first worker tells it.",
             "short",
-            query(f'kerasjob_trainer_metric{{{OF_PODS},kerasjob_dev_slot="0"}}', "{{name}}"),
+            query(f'max by (name) (kerasjob_trainer_metric{{{OF_PODS},kerasjob_dev_slot="0"}})', "{{name}}"),
             width=12,
         )
     )
@@ -77,7 +82,7 @@ def _training(made: dashboard.Dashboard) -> None:
             "Steps",
             "Training steps of the whole program.",
             "short",
-            query(f"kerasjob_progress_total_step{{{OF_JOB}}}", "steps"),
+            query(f"max(kerasjob_progress_total_step{{{OF_JOB}}})", "steps"),
             width=6,
         )
     )
@@ -86,8 +91,8 @@ def _training(made: dashboard.Dashboard) -> None:
             "Workers",
             "Wanted and ready.",
             "short",
-            query(f"kerasjob_workers_desired{{{OF_JOB}}}", "wanted"),
-            query(f"kerasjob_workers_ready{{{OF_JOB}}}", "ready"),
+            query(f"max(kerasjob_workers_desired{{{OF_JOB}}})", "wanted"),
+            query(f"max(kerasjob_workers_ready{{{OF_JOB}}})", "ready"),
             width=6,
         )
     )
@@ -131,8 +136,11 @@ def _speed(made: dashboard.Dashboard) -> None:
             "Memory",
             "Of each trainer's process, and of TensorFlow on each GPU.",
             "bytes",
-            query(f"kerasjob_trainer_memory_bytes{{{OF_PODS}}}", BY_SLOT),
-            query(f"kerasjob_trainer_gpu_memory_bytes{{{OF_PODS}}}", f"{BY_SLOT}, GPU {{{{gpu}}}}"),
+            query(f"max by (kerasjob_dev_slot) (kerasjob_trainer_memory_bytes{{{OF_PODS}}})", BY_SLOT),
+            query(
+                f"max by (kerasjob_dev_slot, gpu) (kerasjob_trainer_gpu_memory_bytes{{{OF_PODS}}})",
+                f"{BY_SLOT}, GPU {{{{gpu}}}}",
+            ),
             width=6,
         )
     )
@@ -173,7 +181,7 @@ def _losses(made: dashboard.Dashboard) -> None:
             "Time in each phase",
             "Since the job was made.",
             "s",
-            query(f"kerasjob_phase_seconds_total{{{OF_JOB}}}", "{{phase}}"),
+            query(f"max by (phase) (kerasjob_phase_seconds_total{{{OF_JOB}}})", "{{phase}}"),
             stacked=True,
         )
     )
@@ -182,8 +190,8 @@ def _losses(made: dashboard.Dashboard) -> None:
             "Losses",
             "Restarts count against failurePolicy.maxRestarts, disruptions do not.",
             "short",
-            query(f"kerasjob_status_restarts{{{OF_JOB}}}", "restarts"),
-            query(f"kerasjob_status_disruptions{{{OF_JOB}}}", "disruptions"),
+            query(f"max(kerasjob_status_restarts{{{OF_JOB}}})", "restarts"),
+            query(f"max(kerasjob_status_disruptions{{{OF_JOB}}})", "disruptions"),
         )
     )
     made.with_panel(
@@ -200,7 +208,10 @@ def _losses(made: dashboard.Dashboard) -> None:
         states(
             "Agents",
             "The state of each worker's agent.",
-            query(f"kerasjob_agent_state{{{OF_PODS}}} == 1", f"{BY_SLOT}: {{{{state}}}}"),
+            query(
+                f"max by (kerasjob_dev_slot, state) (kerasjob_agent_state{{{OF_PODS}}} == 1)",
+                f"{BY_SLOT}: {{{{state}}}}",
+            ),
             width=PER_ROW,
         )
     )

@@ -9,6 +9,8 @@ from kerasjob_dashboards.panels import OPERATOR, number, over_time, page, query
 RATE = "[$__rate_interval]"
 # Other programs tell of their processes by the same names.
 OF_OPERATORS = "and on (pod, namespace) kerasjob_operator_leader"
+# An operator that waits to lead hears of jobs, which are due and stay so: only the leader's queue says something.
+QUEUE = "sum(kerasjob_queue_depth and on (pod, namespace) kerasjob_operator_leader == 1)"
 
 
 def _quantile(part: float, name: str, by: str = "") -> str:
@@ -28,7 +30,7 @@ def operator() -> dashboard.Dashboard:
         )
     )
     made.with_panel(number("Jobs", "That it knows.", "short", "sum(kerasjob_jobs)"))
-    made.with_panel(number("Queue", "Jobs that are due and wait.", "short", "sum(kerasjob_queue_depth)"))
+    made.with_panel(number("Queue", "Jobs that are due and wait.", "short", QUEUE))
     made.with_panel(
         number(
             "Since all was listed",
@@ -73,7 +75,7 @@ def operator() -> dashboard.Dashboard:
             "Queue",
             "Jobs that are due, and passes tried again a second.",
             "short",
-            query("sum(kerasjob_queue_depth)", "due"),
+            query(QUEUE, "due"),
             query(f"sum(rate(kerasjob_queue_retries_total{RATE}))", "tried again"),
         )
     )

@@ -84,6 +84,9 @@ def number(
 def states(title: str, text: str, *queries: prometheus.Dataquery, width: int = PER_ROW) -> Builder[model.Panel]:
     """A bar for each series that is coloured by what it is."""
     panel = statetimeline.Panel().title(title).description(text).datasource(SOURCE).span(width).height(5)
+    # Grafana's own choice is a colour for each value, and all values here are 1.
+    panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    panel.show_value(commons.VisibilityMode.NEVER)
     for each in queries:
         panel.with_target(each)
     return panel

@@ -17,7 +17,8 @@ NAME = "dashboards"
 # As Grafana has them where Prometheus scrapes every 15 seconds.
 VARIABLES = {"namespace": "default", "job": NAME, "__rate_interval": "1m"}
 # No GPU computes here.
-EXCUSED = {f'kerasjob_trainer_gpu_memory_bytes{{namespace="default",kerasjob_dev_job="{NAME}"}}'}
+MEMORY = f'kerasjob_trainer_gpu_memory_bytes{{namespace="default",kerasjob_dev_job="{NAME}"}}'
+EXCUSED = {f"max by (kerasjob_dev_slot, gpu) ({MEMORY})"}
 
 
 @pytest.fixture(scope="module")
