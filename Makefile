@@ -6,7 +6,7 @@ CLUSTER := PYTHONPATH=hack $(PY) -m kerasjob_cluster
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-local test-fidelity test-keras lint generate sbom lock cluster-up cluster-down cluster-status benchmark benchmark-trainer benchmark-recovery benchmark-operator faults soak soak-faults
+.PHONY: help setup demo test test-local test-fidelity test-keras lint generate docs docs-dashboards sbom lock cluster-up cluster-down cluster-status benchmark benchmark-trainer benchmark-recovery benchmark-operator faults soak soak-faults
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -39,6 +39,11 @@ generate: $(STAMP) ## write the CRD from the typed spec, the dashboards, the cha
 	@$(PY) -m kerasjob_api.crd | tee manifests/crd/kerasjobs.yaml > charts/kerasjob/files/kerasjobs.yaml
 	@PYTHONPATH=hack $(PY) -m kerasjob_dashboards charts/kerasjob/files/dashboards
 	@$(PY) hack/chart_readme.py
+
+docs: docs-dashboards ## the pictures of the documentation
+
+docs-dashboards: $(STAMP) ## Grafana's dashboards (needs the cluster with a job that trains; JOB=NAME MINUTES=10)
+	@PYTHONPATH=hack $(PY) -m kerasjob_pictures $(if $(JOB),--job $(JOB)) $(if $(MINUTES),--minutes $(MINUTES))
 
 sbom: $(STAMP) ## what is in the images, as CycloneDX, into dist/sbom
 	@hack/sbom.sh dist/sbom
