@@ -6,7 +6,7 @@ CLUSTER := PYTHONPATH=hack $(PY) -m kerasjob_cluster
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-local test-fidelity test-keras lint generate docs docs-dashboards sbom lock cluster-up cluster-down cluster-status benchmark benchmark-trainer benchmark-recovery benchmark-operator faults soak soak-faults
+.PHONY: help setup demo test test-local test-fidelity test-keras lint generate docs docs-dashboards docs-tensorboard sbom lock cluster-up cluster-down cluster-status benchmark benchmark-trainer benchmark-recovery benchmark-operator faults soak soak-faults
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -40,10 +40,13 @@ generate: $(STAMP) ## write the CRD from the typed spec, the dashboards, the cha
 	@PYTHONPATH=hack $(PY) -m kerasjob_dashboards charts/kerasjob/files/dashboards
 	@$(PY) hack/chart_readme.py
 
-docs: docs-dashboards ## the pictures of the documentation
+docs: docs-dashboards docs-tensorboard ## the pictures of the documentation, both of these
 
 docs-dashboards: $(STAMP) ## Grafana's dashboards (needs the cluster with a job that trains; JOB=NAME MINUTES=10)
 	@PYTHONPATH=hack $(PY) -m kerasjob_pictures $(if $(JOB),--job $(JOB)) $(if $(MINUTES),--minutes $(MINUTES))
+
+docs-tensorboard: $(STAMP) ## the TensorBoard of a job that trains, begun for it (needs Chromium, no cluster)
+	@CUDA_VISIBLE_DEVICES=-1 PYTHONPATH=hack $(PY) -m kerasjob_pictures.tensorboard docs/pictures/tensorboard.png
 
 sbom: $(STAMP) ## what is in the images, as CycloneDX, into dist/sbom
 	@hack/sbom.sh dist/sbom

@@ -5,7 +5,8 @@ import math
 import pytest
 from matplotlib.image import imread
 
-from kerasjob_pictures import board, page, units
+from kerasjob.files import load
+from kerasjob_pictures import board, page, tensorboard, units
 from kerasjob_pictures.__main__ import DASHBOARDS
 from kerasjob_pictures.answers import Answers, NoPicture
 
@@ -89,3 +90,14 @@ def test_an_axis_has_a_few_marks_that_differ_and_reaches_the_top(unit, top):
     assert marks[-1][0] >= top * (1 - 1e-9)
     assert len({label for _, label in marks}) == len(marks)
     assert all(math.isfinite(value) for value, _ in marks)
+
+
+def test_the_job_that_tensorboard_shows_is_valid(tmp_path):
+    (tmp_path / "job.yaml").write_text(tensorboard.JOB)
+    assert load(tmp_path / "job.yaml").name == tensorboard.NAME
+
+
+def test_without_a_browser_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoPicture, match="apt-get install chromium"):
+        tensorboard.picture(tmp_path / "picture.png")
