@@ -122,7 +122,10 @@ def test_a_scalar_of_a_job_that_trains_is_shown(job, tmp_path):
     made.form()
     gates.wait_for("epoch-3", made)
     (port,) = free_ports(1)
-    environment = os.environ | {"KERASJOB_CONFIG": str(worker.folder / "worker.json")}
+    (tmp_path / "tmp").mkdir()
+    environment = os.environ | {
+        "KERASJOB_CONFIG": str(worker.folder / "worker.json"), "TMPDIR": str(tmp_path / "tmp")
+    }  # fmt: skip
     command = [sys.executable, "-m", "kerasjob_trainer.board", "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as board:
         try:
@@ -132,6 +135,8 @@ def test_a_scalar_of_a_job_that_trains_is_shown(job, tmp_path):
             eventually(lambda: len(scalars(port)) == 4, "the last epoch is shown", 60)
         finally:
             board.terminate()
+    assert board.returncode == 0
+    assert not list((tmp_path / "tmp").glob("tensorboard-*")), "what was brought here has gone"
 
 
 def scalars(port: int) -> list:

@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ INTERVAL_SECONDS = 5.0
 
 
 def main() -> int:
-    """Serves until TensorBoard ends. Exit codes: TensorBoard's own, 2 where it cannot begin."""
+    """Serves until it is told to end. Exit codes: 0, TensorBoard's own where that ends, 2 where it cannot begin."""
     parser = argparse.ArgumentParser(prog="kerasjob tensorboard", description=__doc__)
     parser.add_argument("--host", default="0.0.0.0", help="address to serve on")
     parser.add_argument("--port", type=int, default=TENSORBOARD_PORT, help="port to serve on")
@@ -35,6 +36,8 @@ def main() -> int:
     file = Path(os.environ.get("KERASJOB_CONFIG", f"{CONFIG_DIR}/worker.json"))
     config = from_wire(WorkerConfig, json.loads(file.read_text()))
     logs.setup(config.name, None, "tensorboard", None)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: sys.exit(0))  # and what was brought here goes
     if config.events_uri is None:
         return _refused("the job has no spec.tensorBoard, so no event files are kept")
     if importlib.util.find_spec("tensorboard") is None:
