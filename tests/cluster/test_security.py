@@ -156,6 +156,7 @@ def answers(canary) -> list[tuple[str, str, int, str]]:
         ("GET", f"/v1/held/{checkpoint}/state.safetensors", None),
         ("GET", f"/v1/held/{checkpoint}/session.json", None),
         ("GET", "/v1/watch?revision=1", None),
+        ("POST", "/v1/share", {"checkpoint": checkpoint, "file": "state.safetensors"}),
         ("POST", "/v1/stop", {}),
     ]
     tokens = {"nobody": None, "wrong": "0" * 64, "other job": canary.other_token}
@@ -220,7 +221,7 @@ def test_the_operators_own_namespace_can_have_the_level_as_well():
 
 def test_an_agent_tells_a_stranger_nothing_and_does_nothing_for_it(answers):
     strangers = [answer for answer in answers if answer[0] != "operator"]
-    assert len(strangers) == 2 * 3 * 8
+    assert len(strangers) == 2 * 3 * 9
     assert {(who, what, status, body) for who, what, status, body in strangers if status != 401} == set()
     assert {body for _, _, _, body in strangers} == {"missing or wrong token"}
 
