@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kerasjob import on_cluster
 from kerasjob.errors import InvalidInput, KerasJobError
 from kerasjob.files import load, recipe_in
-from kerasjob.forwarding import forward_tensorboard
 from kerasjob.local.outcome import status_line
 from kerasjob.local.runner import run_local
 from kerasjob.local.saved import list_checkpoints, show_tensorboard
@@ -86,10 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     checkpoints = commands.add_parser(
         "checkpoints",
         help="list what a job has saved",
-        description="Lists what a job that was run on this machine has saved, the newest first. On a cluster:"
-        " kubectl exec POD -- python -m kerasjob_trainer.listing",
+        description="Lists what a job has saved, the newest first. A job that was run on this machine is looked for"
+        " first; else it is one of the cluster that kubectl talks to: a worker is asked, or, where none runs, the store"
+        " is read from here with the keys of this environment (AWS_ACCESS_KEY_ID, …).",
     )
     checkpoints.add_argument("name", metavar="NAME", help="the job")
+    _add_namespace(checkpoints)
     checkpoints.add_argument("--json", action="store_true", help="all that is known, as JSON")
     _add_state(checkpoints)
     checkpoints.set_defaults(call=_checkpoints)
@@ -102,13 +104,17 @@ def _parser() -> argparse.ArgumentParser:
         " that kubectl talks to.",
     )
     tensorboard.add_argument("name", metavar="NAME", help="the job")
-    tensorboard.add_argument("-n", "--namespace", help="the job's namespace (default: kubectl's)")
+    _add_namespace(tensorboard)
     tensorboard.add_argument("--port", type=int, default=TENSORBOARD_PORT, help="port on this machine (default: 6006)")
     _add_state(tensorboard)
     tensorboard.set_defaults(call=_tensorboard)
 
     commands.add_parser("version", help="say which version this is").set_defaults(call=_version)
     return parser
+
+
+def _add_namespace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--namespace", help="of a job on a cluster (default: kubectl's)")
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -160,13 +166,20 @@ def _status(options: argparse.Namespace, given: list[str]) -> int:
 
 
 def _checkpoints(options: argparse.Namespace, given: list[str]) -> int:
-    return list_checkpoints(_known_job(options), ["--json"] if options.json else [])
+    more = ["--json"] if options.json else []
+    if _is_local(options):
+        return list_checkpoints(JobDir(options.state, options.name), more)
+    return on_cluster.list_checkpoints(options.name, options.namespace, more)
 
 
 def _tensorboard(options: argparse.Namespace, given: list[str]) -> int:
-    if options.namespace is None and options.name in job_names(options.state):
-        return show_tensorboard(_known_job(options), options.port)
-    return forward_tensorboard(options.name, options.namespace, options.port)
+    if _is_local(options):
+        show_tensorboard(JobDir(options.state, options.name), options.port)
+    return on_cluster.forward_tensorboard(options.name, options.namespace, options.port)
+
+
+def _is_local(options: argparse.Namespace) -> bool:
+    return options.namespace is None and options.name in job_names(options.state)
 
 
 def _known_job(options: argparse.Namespace) -> JobDir:

@@ -50,26 +50,63 @@ def test_status_lists_jobs_and_shows_one(folder, run, tmp_path, capsys):
     assert "no job 'other' here; known: tiny" in capsys.readouterr().err
 
 
-def test_checkpoints_of_a_job_that_is_not_there_or_has_not_begun(folder, tmp_path, capsys):
-    assert cli.main(["checkpoints", "other", "--state", str(tmp_path)]) == 2
-    assert "no job 'other' here; known: none" in capsys.readouterr().err
+@pytest.fixture
+def kubectl(tmp_path, monkeypatch):
+    """A kubectl that answers as a test says, and remembers what it was asked."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    said = folder / "said"
+
+    def make(script: str):
+        (folder / "kubectl").write_text(f'#!/bin/sh\nprintf "%s " "$@" >> {said}; echo >> {said}\n{script}\n')
+        (folder / "kubectl").chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=":")
+        return lambda: [line.strip() for line in said.read_text().splitlines()]
+
+    return make
+
+
+def test_checkpoints_of_a_job_that_has_not_begun(folder, tmp_path, capsys):
     JobDir(tmp_path, "tiny").create(kerasjob.load(job_file(folder)), 0)
     assert cli.main(["checkpoints", "tiny", "--state", str(tmp_path)]) == 2
     assert "the job has not begun yet" in capsys.readouterr().err
 
 
-def test_the_tensorboard_of_a_job_on_a_cluster_is_forwarded_to(tmp_path, monkeypatch, capsys):
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text('#!/bin/sh\nprintf "%s " "$@" > ' + str(tmp_path / "said"))
-    kubectl.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    state = str(tmp_path / "none")
-    assert cli.main(["tensorboard", "mnist", "-n", "team", "--port", "7000", "--state", state]) == 0
-    assert (tmp_path / "said").read_text().strip() == "-n team port-forward service/mnist-tensorboard 7000:6006"
+def test_a_job_that_is_neither_here_nor_on_a_cluster(tmp_path, monkeypatch, kubectl, capsys):
+    kubectl('echo \'Error from server (NotFound): configmaps "other-plan" not found\' >&2; [ "$2" = pods ]')
+    for command in ("checkpoints", "tensorboard"):
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+        assert cli.main([command, "other", "--state", str(tmp_path)]) == 2
+        assert "no job of this name was run here, and there is no kubectl" in capsys.readouterr().err
+    kubectl('echo \'Error from server (NotFound): configmaps "other-plan" not found\' >&2; [ "$2" = pods ]')
+    assert cli.main(["checkpoints", "other", "--state", str(tmp_path)]) == 2
+    assert 'kubectl says: Error from server (NotFound): configmaps "other-plan"' in capsys.readouterr().err
+
+
+def test_a_worker_that_runs_is_asked_for_checkpoints(tmp_path, kubectl):
+    asked = kubectl("[ $3 = get ] && echo pod/mnist-1-0; exit 0")
+    assert cli.main(["checkpoints", "mnist", "-n", "team", "--json", "--state", str(tmp_path)]) == 0
+    first, second = asked()
+    assert first.startswith("--namespace team get pods --selector=kerasjob.dev/job=mnist")
+    inside = "exec pod/mnist-1-0 --container=trainer -- python -m kerasjob_trainer.listing --json"
+    assert second == f"--namespace team {inside}"
+
+
+def test_where_no_worker_runs_the_store_is_read_from_here(folder, run, tmp_path, monkeypatch, kubectl, capfd):
+    run(job_file(folder, workers=1, checkpoint={"uri": "s3://bucket/c/"}))
+    (config,) = (tmp_path / "state").glob("jobs/tiny/workers/*/worker.json")
+    kubectl(f'[ "$2" = pods ] || cat {config}')
+    assert cli.main(["checkpoints", "tiny", "--state", str(tmp_path / "none")]) == 0
+    out, err = capfd.readouterr()
+    assert "no worker of tiny runs" in err
+    assert out.splitlines()[0].split()[:3] == ["STEP", "FIT", "EPOCH"]
+
+
+def test_the_tensorboard_of_a_job_on_a_cluster_is_forwarded_to(tmp_path, kubectl, capsys):
+    asked = kubectl("exit 0")
+    assert cli.main(["tensorboard", "mnist", "-n", "team", "--port", "7000", "--state", str(tmp_path)]) == 0
+    assert asked() == ["--namespace team port-forward service/mnist-tensorboard 7000:6006"]
     assert "http://localhost:7000" in capsys.readouterr().out
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert cli.main(["tensorboard", "mnist", "--state", state]) == 2
-    assert "there is no kubectl" in capsys.readouterr().err
 
 
 def test_status_of_nothing(tmp_path, capsys):
