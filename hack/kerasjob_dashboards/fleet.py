@@ -58,6 +58,7 @@ def fleet() -> dashboard.Dashboard:
                 "Disruptions": of_each("kerasjob_status_disruptions"),
                 "Goodput": of_each("kerasjob_goodput_ratio"),
             },
+            parts=("Done", "Goodput"),
         )
     )
     made.with_panel(

@@ -92,13 +92,17 @@ def states(title: str, text: str, *queries: prometheus.Dataquery, width: int = P
     return panel
 
 
-def rows(title: str, text: str, columns: dict[str, str], *, width: int = PER_ROW) -> Builder[model.Panel]:
-    """A table of jobs: a query for each column."""
+def rows(
+    title: str, text: str, columns: dict[str, str], parts: tuple[str, ...], *, width: int = PER_ROW
+) -> Builder[model.Panel]:
+    """A table of jobs: a query for each column. `parts`: columns that are parts of a whole."""
     panel = table.Panel().title(title).description(text).datasource(SOURCE).span(width).height(9)
     names = {}
     for letter, (name, expression) in zip("ABCDEFGH", columns.items(), strict=False):
         panel.with_target(query(expression, instant=True).format(PromQueryFormat.TABLE).ref_id(letter))
         names[f"Value #{letter}"] = name
+    for name in parts:
+        panel.override_by_name(name, [model.DynamicConfigValue(id_val="unit", value="percentunit")])
     panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
     hidden = dict.fromkeys(("Time", "__name__", "instance", "pod", "node", "job", "container", "endpoint"), True)
     return panel.with_transformation(
