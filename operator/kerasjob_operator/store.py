@@ -27,6 +27,7 @@ from kerasjob_core.times import from_rfc3339
 from kerasjob_core.validate import parse_spec
 from kerasjob_operator import pods
 from kerasjob_operator.listing import Listing
+from kerasjob_operator.slim import slim
 
 Key = tuple[str, str]
 
@@ -255,6 +256,7 @@ def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
         spec, faults = old.spec, old.faults
     else:
         spec, faults = parse_spec(body.get("spec"))
+        spec = None if spec is None else slim(spec)
         if spec is not None and not is_job_name(metadata["name"]):
             spec, faults = None, (f"metadata.name: {metadata['name']!r} cannot name a service and pods",)
     return Job(
@@ -277,6 +279,6 @@ def _without_numbers(rejection: Waiting | None) -> tuple[str, str] | None:
 
 def _status(data: dict[str, Any]) -> KerasJobStatus:
     try:
-        return KerasJobStatus.model_validate(data)
+        return slim(KerasJobStatus.model_validate(data))
     except ValidationError:
         return KerasJobStatus()  # written by a stranger: what is there is looked at afresh
