@@ -27,6 +27,11 @@ def store_does_what_it_says(store, folder, *, is_atomic: bool = True) -> None:
     assert store.entries("deep/e") == [Entry("deep/er/a", 100)]
     assert store.get_file("deep/er/a", folder / "got")
     assert (folder / "got").read_bytes() == b"x" * 100
+    assert not store.copy("never-there", "copy")
+    if store.copy("deep/b", "copy"):
+        assert store.get("copy") == b"x" * 100
+        store.delete(["copy"])
+    assert store.get("copy") is None
     stored = []
     threads = [
         threading.Thread(target=lambda n=n: stored.append((store.put_if_absent("once", b"%d" % n), n)))

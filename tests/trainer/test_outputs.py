@@ -1,10 +1,15 @@
-"""The files of a program: packed, put back as they were, and nothing else touched."""
+"""The files of a program: packed where they have changed, put back as they were, and nothing else touched."""
 
+import json
+import shutil
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 
-from kerasjob_trainer import outputs
+from kerasjob_trainer import manifests, outputs
+from kerasjob_trainer.trainer.session import packing
+from kerasjob_trainer.trainer.session.packing import Outputs
 
 
 @pytest.fixture
@@ -19,22 +24,43 @@ def program(tmp_path):
     return folder
 
 
-def test_what_was_made_comes_back_as_it_was(program, tmp_path):
-    record, archive = tmp_path / "staged.json", tmp_path / "outputs.tar"
-    assert not outputs.pack(program, record, archive)
+@pytest.fixture
+def packed(program, tmp_path):
+    places = {"program_dir": program, "staged": tmp_path / "staged.json", "archives": tmp_path / "archives"}
+    return Outputs(SimpleNamespace(**{name: str(path) for name, path in places.items()}))
+
+
+def snapshot(packed, folder):
+    """A checkpoint's folder with what was packed, by links, as the saver has it."""
+    folder.mkdir()
+    for file in packed.pack([]):
+        (folder / file.name).hardlink_to(file)
+    return folder
+
+
+def contents(folder) -> dict[str, list[str]]:
+    found = {}
+    for archive in folder.glob("outputs-*.tar"):
+        with tarfile.open(archive) as tar:
+            found[archive.name] = tar.getnames()
+    return found
+
+
+def test_what_was_made_comes_back_as_it_was(program, packed, tmp_path):
+    record = tmp_path / "staged.json"
+    assert packed.pack([]) == []
     (program / "log.csv").write_text("epoch\n0\n")
     (program / "out/deep").mkdir(parents=True)
     (program / "out/deep/best.keras").write_bytes(b"best")
     (program / "__pycache__").mkdir()
     (program / "__pycache__/x.pyc").write_bytes(b"")
-    assert outputs.pack(program, record, archive)
-    with tarfile.open(archive) as tar:
-        assert tar.getnames() == ["log.csv", "out/deep/best.keras"]
+    checkpoint = snapshot(packed, tmp_path / "one")
+    assert contents(checkpoint) == {"outputs-0.tar": ["log.csv", "out/deep/best.keras"]}
 
     (program / "log.csv").write_text("epoch\n0\n1\n")
     (program / "later.csv").write_text("")
     (program / "out/deep/best.keras").unlink()
-    outputs.put_back(program, record, archive)
+    outputs.put_back(program, record, checkpoint)
     assert (program / "log.csv").read_text() == "epoch\n0\n"
     assert (program / "out/deep/best.keras").read_bytes() == b"best"
     assert not (program / "later.csv").exists()
@@ -44,19 +70,75 @@ def test_what_was_made_comes_back_as_it_was(program, tmp_path):
     assert sorted(path.name for path in program.rglob("*") if path.is_file()) == ["rows.csv", "train.py", "x.pyc"][1:]
 
 
-def test_the_largest_files_are_left_out_first(program, tmp_path, monkeypatch):
+def test_only_what_has_changed_is_packed_again(program, packed, tmp_path):
+    expected = {}
+    for epoch in range(5):
+        (program / f"epoch-{epoch}.keras").write_text(f"model {epoch}")
+        (program / "log.csv").write_text("line\n" * (epoch + 1))
+        if epoch == 3:
+            (program / "epoch-1.keras").unlink()
+        checkpoint = snapshot(packed, tmp_path / str(epoch))
+        expected[checkpoint] = {p.name: p.read_text() for p in program.iterdir() if p.suffix in (".keras", ".csv")}
+    newest = contents(tmp_path / "4")
+    assert newest["outputs-4.tar"] == ["epoch-4.keras", "log.csv"]
+    assert "outputs-1.tar" not in newest, "all that was in it is gone, or newer elsewhere"
+    shared = tmp_path / "3" / "outputs-0.tar", tmp_path / "4" / "outputs-0.tar"
+    assert shared[0].stat().st_ino == shared[1].stat().st_ino
+    shutil.rmtree(tmp_path / "archives")
+    for checkpoint, files in expected.items():
+        outputs.put_back(program, tmp_path / "staged.json", checkpoint)
+        assert {p.name: p.read_text() for p in program.iterdir() if p.suffix in (".keras", ".csv")} == files
+
+
+def test_where_nothing_has_changed_nothing_is_packed(program, packed, tmp_path):
+    (program / "log.csv").write_text("epoch\n")
+    first, second = snapshot(packed, tmp_path / "one"), snapshot(packed, tmp_path / "two")
+    assert contents(first) == contents(second) == {"outputs-0.tar": ["log.csv"]}
+
+
+def test_archives_are_few_and_mostly_in_use(program, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "SLACK_BYTES", 0)
+    for step in range(60):
+        (program / f"{step}.keras").write_bytes(b"x" * 20_000)
+        checkpoint = snapshot(packed, tmp_path / str(step))
+        assert len(contents(checkpoint)) <= packing.ARCHIVES_MAX + 1
+    (program / "small.csv").write_text("1")
+    for step in range(58):
+        (program / f"{step}.keras").unlink()
+    checkpoint = snapshot(packed, tmp_path / "last")
+    held = sum(file.stat().st_size for file in checkpoint.iterdir())
+    assert held < 4 * 40_000
+    assert {file.name for file in (tmp_path / "archives").iterdir()} == {file.name for file in checkpoint.iterdir()}
+
+
+def test_an_archive_is_hashed_once(program, packed, tmp_path, monkeypatch):
+    (program / "model.keras").write_text("model")
+    first = snapshot(packed, tmp_path / "one")
+    record = manifests.file_record("outputs-0.tar", first / "outputs-0.tar")
+    (program / "log.csv").write_text("1")
+    second = snapshot(packed, tmp_path / "two")
+    read = []
+    monkeypatch.setattr(manifests, "sha256", lambda path: read.append(path.name) or "0")
+    assert manifests.file_record("outputs-0.tar", second / "outputs-0.tar") == record
+    manifests.file_record("outputs-1.tar", second / "outputs-1.tar")
+    manifests.file_record("state.safetensors", second / "outputs-0.tar")
+    assert read == ["outputs-1.tar", "outputs-0.tar"]
+
+
+def test_the_largest_files_are_left_out_first(program, packed, tmp_path, monkeypatch):
     monkeypatch.setattr(outputs, "MAX_BYTES", 10)
     for name, size in (("a", 4), ("b", 9), ("c", 5)):
         (program / name).write_bytes(b"x" * size)
-    assert outputs.pack(program, tmp_path / "staged.json", tmp_path / "outputs.tar")
-    with tarfile.open(tmp_path / "outputs.tar") as tar:
-        assert tar.getnames() == ["a", "c"]
+    assert contents(snapshot(packed, tmp_path / "one")) == {"outputs-0.tar": ["a", "c"]}
 
 
 def test_an_archive_does_not_leave_the_directory(program, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
     (tmp_path / "evil").write_text("evil")
-    with tarfile.open(tmp_path / "outputs.tar", "w") as tar:
+    with tarfile.open(checkpoint / "outputs-0.tar", "w") as tar:
         tar.add(tmp_path / "evil", "../escaped")
+    (checkpoint / outputs.INDEX).write_text(json.dumps({"../escaped": "outputs-0.tar"}))
     with pytest.raises(ValueError, match="escaped"):
-        outputs.put_back(program, tmp_path / "staged.json", tmp_path / "outputs.tar")
+        outputs.put_back(program, tmp_path / "staged.json", checkpoint)
     assert not (tmp_path / "escaped").exists()

@@ -13,7 +13,9 @@ import pytest
 from tests.trainer.harness import Gates, eventually, free_ports
 from tests.trainer.stores import checkpoints_do_what_they_say, store_does_what_it_says
 
-from kerasjob_api.wire import DataSource, S3Access
+from kerasjob_api.wire import DataSource, KeepConfig, S3Access
+from kerasjob_trainer.checkpoints import Checkpoints
+from kerasjob_trainer.manifests import Files, Saved
 from kerasjob_trainer.staging.data import stage
 from kerasjob_trainer.store import StoreError, open_store
 
@@ -221,6 +223,33 @@ def test_a_service_accounts_role_gives_the_keys(server, tmp_path, monkeypatch):
 
 def test_the_store(s3_store, tmp_path):
     store_does_what_it_says(s3_store, tmp_path, is_atomic=False)
+
+
+def test_archives_that_checkpoints_share_are_sent_once(s3_store, tmp_path):
+    checkpoints = Checkpoints(s3_store, "uid", KeepConfig(last=2))
+    archive = tmp_path / "outputs-0.tar"
+    archive.write_bytes(b"models" * 1000)
+    (tmp_path / "state.safetensors").write_bytes(b"tensors")
+    (tmp_path / "session.json").write_text("{}")
+    sent = []
+    put = s3_store.put_file
+
+    def put_file(key, path):
+        sent.append(path.name)
+        put(key, path)
+
+    s3_store.put_file = put_file
+    for step in (1, 2, 3):
+        files = Files({name: tmp_path / name for name in ("outputs-0.tar", "state.safetensors", "session.json")})
+        position = {"call": 0, "epoch": step, "step": 0, "phase": "epochEnd"}
+        checkpoints.commit(Saved(files, 1, step, None, position, ()), 1)
+        checkpoints.thin_out(1)
+    assert sent.count("outputs-0.tar") == 1
+    assert sent.count("state.safetensors") == 3
+    newest = checkpoints.newest_whole(tmp_path / "restored")
+    assert (tmp_path / "restored" / newest.id / "outputs-0.tar").read_bytes() == archive.read_bytes()
+    copies = [entry.key for entry in s3_store.entries("checkpoints/") if entry.key.endswith("outputs-0.tar")]
+    assert len(copies) == 2, "each checkpoint that stays has its own"
 
 
 def test_checkpoints(s3_store, tmp_path):

@@ -15,6 +15,7 @@ from kerasjob_api.wire import KeepConfig
 from kerasjob_trainer import retention, sharing
 from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import FILES, KERAS_FILE, Damaged, Manifest, Saved, is_whole, now, parse
+from kerasjob_trainer.outputs import is_archive
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.sharing import Helper
 from kerasjob_trainer.store import Store, open_store
@@ -81,6 +82,8 @@ class Checkpoints:
             return _same(id_, content, files)
         for file in files:
             path, name = saved.files.paths[file["name"]], file["name"]
+            if is_archive(name) and self._is_copied(file, id_):
+                continue
             sharing.put(self.store, _key(id_, file), path, id_, name, helpers if name == FILES[0] else ())
         self.claim(revision)
         data = {
@@ -98,6 +101,13 @@ class Checkpoints:
         if not self.store.put_if_absent(f"manifests/{id_}.json", json.dumps(data, indent=1).encode()):
             return _same(id_, self.store.get(f"manifests/{id_}.json"), files)
         return Manifest(id_, saved.revision, saved.step, data)
+
+    def _is_copied(self, file: dict[str, Any], id_: str) -> bool:
+        """Whether a file is that of a checkpoint before, which the store has been told to copy."""
+        for other in sorted(self._known.values(), key=lambda manifest: manifest.order, reverse=True):
+            if any(file == theirs for theirs in other.files):
+                return self.store.copy(_key(other.id, file), _key(id_, file))
+        return False
 
     def thin_out(self, revision: int) -> list[str]:
         """Deletes what does not stay by `retention.kept`; answers the ids.

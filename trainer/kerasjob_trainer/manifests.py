@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from kerasjob_api.constants import SavePhase
+from kerasjob_trainer.outputs import is_archive
 from kerasjob_trainer.store import StoreError
 
 # What every checkpoint has; that of a program which has made files has them as well.
 FILES = ("state.safetensors", "session.json")
 # What those that stay for good have besides.
 KERAS_FILE = "model.keras"
+DIGESTS_MAX = 256
+_digests: dict[tuple[int, ...], str] = {}
 
 
 def checkpoint_id(step: int, phase: SavePhase, revision: int) -> str:
@@ -133,7 +136,19 @@ def sha256(path: Path) -> str:
 
 def file_record(name: str, path: Path) -> dict[str, Any]:
     """A file in a manifest."""
-    return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+    size = path.stat().st_size
+    return {"name": name, "bytes": size, "sha256": _archive_digest(path) if is_archive(name) else sha256(path)}
+
+
+def _archive_digest(path: Path) -> str:
+    """Archives never change, and are part of many checkpoints by links: each is read once."""
+    stat = path.stat()
+    key = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+    if key not in _digests:
+        while len(_digests) >= DIGESTS_MAX:
+            del _digests[next(iter(_digests))]  # the oldest; it can be read again
+        _digests[key] = sha256(path)
+    return _digests[key]
 
 
 def is_whole(path: Path, record: dict[str, Any]) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from kerasjob_trainer.log import log
 
-ARCHIVE = "outputs.tar"
+# Names which archive of a checkpoint each file is in.
+INDEX = "outputs.json"
 # Of one checkpoint; what is larger is left out, the largest first.
 MAX_BYTES = 2 * 1024**3
 
@@ -34,31 +35,49 @@ def made(program_dir: Path, record: Path) -> dict[str, Path]:
     return {name: program_dir / name for name in _names(program_dir) if name not in staged}
 
 
-def pack(program_dir: Path, record: Path, archive: Path) -> bool:
-    """Writes the archive of what the program has made; False where that is nothing."""
-    files = {name: path.stat().st_size for name, path in made(program_dir, record).items()}
-    left_out = []
-    while sum(files.values()) > MAX_BYTES:
-        left_out.append(max(files, key=lambda name: files[name]))
-        del files[left_out[-1]]
+def archive_name(number: int) -> str:
+    """What is in a checkpoint besides the index; the same name is the same content, within one trainer."""
+    return f"outputs-{number}.tar"
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of a checkpoint holds files of the program."""
+    return name.startswith("outputs-") and name.endswith(".tar")
+
+
+def without_the_largest(sizes: dict[str, int]) -> list[str]:
+    """The names of those that are part of a checkpoint; says which are not."""
+    kept, left_out = dict(sizes), []
+    while sum(kept.values()) > MAX_BYTES:
+        left_out.append(max(kept, key=lambda name: kept[name]))
+        del kept[left_out[-1]]
     if left_out:
         log.warning("not part of the checkpoint, for they are too large: %s", ", ".join(left_out))
-    if not files:
-        return False
+    return sorted(kept)
+
+
+def pack(program_dir: Path, names: list[str], archive: Path) -> None:
+    """Writes an archive of files of the program. Raises OSError."""
     with tarfile.open(archive, "w") as tar:
-        for name in sorted(files):
+        for name in names:
             tar.add(program_dir / name, name, recursive=False)
-    return True
 
 
-def put_back(program_dir: Path, record: Path, archive: Path | None) -> None:
-    """Has the directory as it was when the archive was packed; as it was staged, without one."""
+def put_back(program_dir: Path, record: Path, checkpoint: Path | None) -> None:
+    """Has the directory as it was when a checkpoint was taken, whose files are in a folder; as it was staged, without
+    one. Raises ValueError where that holds what is no file of the directory."""
     for path in made(program_dir, record).values():
         path.unlink()
-    if archive is not None and archive.exists():
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                _extract(tar, member, program_dir)
+    index = checkpoint / INDEX if checkpoint is not None else None
+    if checkpoint is None or index is None or not index.exists():
+        return
+    where: dict[str, list[str]] = {}
+    for name, archive in json.loads(index.read_text()).items():
+        where.setdefault(archive, []).append(name)
+    for archive, names in where.items():
+        with tarfile.open(checkpoint / archive) as tar:
+            for name in names:
+                _extract(tar, tar.getmember(name), program_dir)
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, program_dir: Path) -> None:

@@ -42,10 +42,9 @@ class Preparing:
         """Answers what the ring goes on from. Raises restore.Cancelled, OSError, ValueError."""
         self._clear()
         point = restore.prepare(run, self._settings, self._status, self.shelf)
-        archive = None
-        if point.checkpoint is not None:
-            archive = restored_dir(self._settings, run.ring.revision) / point.checkpoint / outputs.ARCHIVE
-        outputs.put_back(self._settings.program_dir, self._settings.staged, archive)
+        folder = restored_dir(self._settings, run.ring.revision)
+        checkpoint = folder / point.checkpoint if point.checkpoint is not None else None
+        outputs.put_back(self._settings.program_dir, self._settings.staged, checkpoint)
         if point.rank == run.rank and self._settings.config.checkpoint is not None:
             for saved in reversed(self.shelf.all()):
                 self._uploads.add(saved)

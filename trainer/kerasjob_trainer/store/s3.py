@@ -60,6 +60,21 @@ class S3Store:
         with self._explained(key, "write"):
             self._client.upload_file(str(path), self.bucket, self.prefix + key, ExtraArgs=self._encryption)
 
+    def copy(self, source: str, key: str) -> bool:
+        with self._explained(key, "write"):
+            try:
+                self._client.copy(
+                    {"Bucket": self.bucket, "Key": self.prefix + source},
+                    self.bucket,
+                    self.prefix + key,
+                    ExtraArgs=self._encryption,
+                )
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    return False
+                raise
+            return True
+
     def begin_parts(self, key: str) -> str:
         with self._explained(key, "write"):
             begun = self._client.create_multipart_upload(Bucket=self.bucket, Key=self.prefix + key, **self._encryption)

@@ -1,8 +1,13 @@
-"""The archive of the program's files at a snapshot; the same one as long as nothing changes. Used by the session."""
+"""The program's files at a snapshot, in archives: a file is packed again where it has changed. Used by the session.
+
+An archive that a checkpoint shares with the one before is the same file: the agent neither reads nor sends it twice.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,19 @@ from kerasjob_trainer import outputs
 from kerasjob_trainer.log import log
 from kerasjob_trainer.runspec import RunSpec
 
-# A snapshot that is held, or being written, may have an archive that is not the newest.
-_KEPT = 4
+# With more archives, or more than twice what is in use, all is packed anew.
+ARCHIVES_MAX = 16
+UNUSED_RATIO = 2.0
+SLACK_BYTES = 1024**2  # of small files not worth it
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A file as it was packed."""
+
+    archive: str
+    size: int
+    changed: int  # nanoseconds
 
 
 class Outputs:
@@ -23,27 +39,58 @@ class Outputs:
         self._program_dir, self._staged = Path(spec.program_dir), Path(spec.staged)
         self._archives = Path(spec.archives)
         self._numbers = itertools.count()
-        self._known: dict[str, tuple[int, int]] = {}
-        self._newest: Path | None = None
+        self._packed: dict[str, _Packed] = {}  # what is there now
+        self._sizes: dict[str, int] = {}  # of archives
 
-    def pack(self, callbacks: list[Any]) -> Path | None:
-        """The archive as of now; None where the program has made nothing, or it cannot be told."""
+    def pack(self, callbacks: list[Any]) -> list[Path]:
+        """The files of the snapshot as of now; none where the program has made nothing, or it cannot be told."""
         for callback in callbacks:
             if isinstance(callback, keras.callbacks.TensorBoard):
                 for writer in callback._writers.values():
                     writer.flush()
         try:
-            files = outputs.made(self._program_dir, self._staged)
-            stats = {name: path.stat() for name, path in files.items()}
-            now = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
-            if now != self._known:
-                self._archives.mkdir(parents=True, exist_ok=True)
-                number = next(self._numbers)
-                archive = self._archives / f"{number}.tar"
-                (self._archives / f"{number - _KEPT}.tar").unlink(missing_ok=True)
-                packed = outputs.pack(self._program_dir, self._staged, archive)
-                self._newest, self._known = archive if packed else None, now
+            return self._pack()
         except OSError as error:  # a full disk, or a file that the program has just taken away
             log.warning("the program's files are not part of the checkpoint: %s", error)
-            return None
-        return self._newest
+            self._packed = {}
+            return []
+
+    def _pack(self) -> list[Path]:
+        made = outputs.made(self._program_dir, self._staged)
+        stats = {name: path.stat() for name, path in made.items()}
+        names = outputs.without_the_largest({name: stat.st_size for name, stat in stats.items()})
+        known = {name: self._packed[name] for name in names if name in self._packed}
+        same = {
+            name: packed
+            for name, packed in known.items()
+            if (packed.size, packed.changed) == (stats[name].st_size, stats[name].st_mtime_ns)
+        }
+        if len(same) < len(names):
+            if self._is_wasteful(same):
+                same = {}
+            self._archives.mkdir(parents=True, exist_ok=True)
+            archive = outputs.archive_name(next(self._numbers))
+            new = [name for name in names if name not in same]
+            outputs.pack(self._program_dir, new, self._archives / archive)
+            self._sizes[archive] = (self._archives / archive).stat().st_size
+            same |= {name: _Packed(archive, stats[name].st_size, stats[name].st_mtime_ns) for name in new}
+        self._packed = same
+        return self._files()
+
+    def _is_wasteful(self, packed: dict[str, _Packed]) -> bool:
+        in_use = {one.archive for one in packed.values()}
+        held, used = sum(self._sizes[archive] for archive in in_use), sum(one.size for one in packed.values())
+        return len(in_use) >= ARCHIVES_MAX or held > UNUSED_RATIO * used + SLACK_BYTES
+
+    def _files(self) -> list[Path]:
+        """Archives in use, and the index; the rest goes: what is held of it has links of its own."""
+        in_use = sorted({packed.archive for packed in self._packed.values()})
+        for archive in set(self._sizes) - set(in_use):
+            (self._archives / archive).unlink(missing_ok=True)
+            del self._sizes[archive]
+        if not in_use:
+            return []
+        index = self._archives / outputs.INDEX
+        index.unlink(missing_ok=True)  # not written over: that before is linked to
+        index.write_text(json.dumps({name: packed.archive for name, packed in sorted(self._packed.items())}))
+        return [index, *(self._archives / archive for archive in in_use)]

@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from keras.src.saving import saving_lib
 from kerasjob_api.constants import SavePhase
 from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import KERAS_FILE
-from kerasjob_trainer.outputs import ARCHIVE
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.session.buffers import Buffer, Buffers, Tensors
@@ -29,7 +29,8 @@ from kerasjob_trainer.trainer.threads import outside_of_strategy
 class Snapshot:
     """What belongs to a state besides its tensors.
 
-    `session`: JSON text. `outputs`: an archive of the program's files. `keep`: checkpoints that this one needs.
+    `session`: JSON text. `outputs`: the program's files, in archives, and their index. `keep`: checkpoints that this
+    one needs.
     `metrics`: of the epoch that has ended. `model`: to be written as a Keras file as well.
     """
 
@@ -38,7 +39,7 @@ class Snapshot:
     session: str
     position: dict[str, Any]
     keep: tuple[str, ...]
-    outputs: Path | None = None
+    outputs: Sequence[Path] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     model: Any = None
 
@@ -78,8 +79,8 @@ class Saver:
             buffer.write(tensors)
             directory.mkdir(parents=True)
             (directory / "session.json").write_text(snapshot.session)
-            if snapshot.outputs is not None:
-                _link(snapshot.outputs, directory / ARCHIVE)
+            for file in snapshot.outputs:
+                _link(file, directory / file.name)
             if snapshot.model is not None:
                 _write_keras_file(snapshot.model, directory / KERAS_FILE)
         except Exception as error:  # a full disk, no more memory: training goes on
