@@ -26,8 +26,11 @@ LABEL org.opencontainers.image.title="KerasJob operator" \
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
 COPY requirements/operator.txt /requirements.txt
+# Of Kubernetes's client only the connections are used; its models and methods, 110 MB, are loaded where one is asked for.
 RUN pip install --quiet --require-hashes -r /requirements.txt \
- && python3 -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "kerasjob.pth").write_text("/opt/kerasjob\n")'
+ && python3 -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "kerasjob.pth").write_text("/opt/kerasjob\n")' \
+ && find /opt/venv/lib/*/site-packages/kubernetes \( -path '*/client/models/*' -o -path '*/client/api/*' \) \
+      -type f ! -name '__init__.*' -delete
 COPY --from=sources /sources/api /sources/core /sources/operator /opt/kerasjob/
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "kerasjob_operator"]
