@@ -109,7 +109,7 @@ def _inside(row: Any, shape: Shape, rank: int, ports: list[int], shared: Path) -
     strategy = None
     if shape.distributed:
         hosts = tuple(f"127.0.0.1:{port}" for port in ports)
-        strategy = make_strategy(RunSpec("row", rank, rank, 1, hosts, 7, ProgramConfig(), *[""] * 7))
+        strategy = make_strategy(RunSpec("row", rank, rank, 1, hosts, 7, ProgramConfig(), *[""] * 8))
     enter_scope(strategy)
     if shape.repaired:
         repairs.apply(strategy)
