@@ -31,7 +31,24 @@ class Way(Protocol):
         """Over one more."""
 
     def arrive(self) -> None:
-        """What was only counted is made so. Before anything else is read, and at the end."""
+        """What was only counted is made so, at the end."""
+
+
+class _Draws:
+    """Orders of shuffles that are to be drawn: all at once, but before anything is read that may draw from them too."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, tuple[Any, int]] = {}
+
+    def add(self, shuffle: Any, number: int) -> None:
+        """As if so many iterators more had been made."""
+        self._numbers[id(shuffle)] = shuffle, self._numbers.get(id(shuffle), (shuffle, 0))[1] + number
+
+    def make(self) -> None:
+        """Draws them."""
+        for shuffle, number in self._numbers.values():
+            pipelines.draw_orders(shuffle, number)
+        self._numbers.clear()
 
 
 def skip(iterator: Any, epochs: list[int], model: Any, arguments: dict[str, Any]) -> None:
@@ -41,40 +58,35 @@ def skip(iterator: Any, epochs: list[int], model: Any, arguments: dict[str, Any]
     """
     if not epochs:
         return
-    ways = [_way(iterator)]
+    draws = _Draws()
+    ways = [_way(iterator, draws)]
     for epoch in epochs:
-        _over(ways[0], ways)
+        ways[0].epoch()
         if model._should_eval(epoch, arguments["validation_freq"]) and arguments["validation_data"] is not None:
             validation = _validation(model, arguments)
             if isinstance(validation.data_adapter, ArrayDataAdapter):
                 continue  # in order, and from their beginning each time
             if len(ways) == 1:
-                ways.append(_way(validation))
-            _over(ways[1], ways)
+                ways.append(_way(validation, draws))
+            ways[1].epoch()
+    draws.make()
     for way in ways:
         way.arrive()
 
 
-def _over(way: Way, ways: list[Way]) -> None:
-    if isinstance(way, _Reading):
-        for other in ways:
-            other.arrive()
-    way.epoch()
-
-
-def _way(iterator: Any) -> Way:
+def _way(iterator: Any, draws: _Draws) -> Way:
     adapter = iterator.data_adapter
     if isinstance(adapter, ArrayDataAdapter):
         return _Arrays(iterator)
     # Where the source does not tell its length, what Keras counts in the first epoch is one too many.
     if iterator.steps_per_epoch or adapter.num_batches is None:
-        return _Reading(iterator)
+        return _Reading(iterator, draws)
     if isinstance(adapter, PyDatasetAdapter) and adapter.enqueuer is None:
         return _PyDataset(adapter)
     if isinstance(adapter, TFDatasetAdapter) and isinstance(adapter._dataset, tf.data.Dataset):
         movers = pipelines.movers(adapter._dataset)
-        return _Reading(iterator) if movers.reading else _Pipeline(iterator, movers)
-    return _Reading(iterator)
+        return _Reading(iterator, draws) if movers.reading else _Pipeline(iterator, movers, draws)
+    return _Reading(iterator, draws)
 
 
 def _validation(model: Any, arguments: dict[str, Any]) -> Any:
@@ -98,10 +110,11 @@ def _validation(model: Any, arguments: dict[str, Any]) -> Any:
 class _Reading:
     """Goes through the data as the epoch did."""
 
-    def __init__(self, iterator: Any) -> None:
-        self._iterator = iterator
+    def __init__(self, iterator: Any, draws: _Draws) -> None:
+        self._iterator, self._draws = iterator, draws
 
     def epoch(self) -> None:
+        self._draws.make()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of data that ended: they were given when the epoch was run
             with self._iterator.catch_stop_iteration():
@@ -137,8 +150,7 @@ class _Arrays:
         iterator = self._iterator
         if not iterator.steps_per_epoch:
             array_order.pass_over(iterator.data_adapter, self._num_begun)
-            self._num_begun = 0
-        elif iterator._current_iterator is None:
+        else:
             array_order.pass_over(iterator.data_adapter, self._num_begun - 1)
             iterator._current_iterator = iter(iterator._get_iterator())
             iterator._steps_seen = self._seen
@@ -148,28 +160,26 @@ class _Arrays:
 class _Pipeline:
     """A pipeline in which only beginning anew, or only the first time, moves something."""
 
-    def __init__(self, iterator: Any, movers: pipelines.Movers) -> None:
-        self._iterator, self._movers = iterator, movers
+    def __init__(self, iterator: Any, movers: pipelines.Movers, draws: _Draws) -> None:
+        self._iterator, self._movers, self._draws = iterator, movers, draws
+        self._reading = _Reading(iterator, draws)
         self._reads = movers.cached or movers.python
-        self._num_begun = 0
 
     def epoch(self) -> None:
         if self._reads:
-            self.arrive()
             before = randomness.of_host()
-            _Reading(self._iterator).epoch()
+            self._reading.epoch()
             # A function of Python's may draw from its generators: then in each epoch.
             self._reads = self._movers.python and randomness.of_host() != before
         elif len(self._movers.shuffles) > 1:  # of which one may be begun only as the other reads
+            self._draws.make()
             next(iter(self._iterator._get_iterator()))
             iter(self._iterator._get_iterator())
-        else:
-            self._num_begun += 2
+        elif self._movers.shuffles:
+            self._draws.add(self._movers.shuffles[0], 2)
 
     def arrive(self) -> None:
-        if self._num_begun and self._movers.shuffles:
-            pipelines.draw_orders(self._movers.shuffles[0], self._num_begun)
-        self._num_begun = 0
+        """It is there."""
 
 
 class _PyDataset:
