@@ -7,6 +7,7 @@ import sys
 import textwrap
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from tests.trainer.harness import EPOCH_GATE, Gates, eventually, free_ports
@@ -64,13 +65,13 @@ def test_links_to_data_are_not_followed(settings, mirror, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_that_says_no_ends_nothing(tmp_path, settings, caplog):
-    config = WorkerConfig("default", "job", "uid", 1, 7, ProgramConfig(script="t.py"), events_uri="gs://bucket/x")
+def test_a_store_that_says_no_ends_nothing_and_is_said_once(settings, caplog, monkeypatch):
+    monkeypatch.setattr("kerasjob_trainer.event_files.log.propagate", True)
     (settings.program_dir / NAME).write_text("one")
-    files = EventFiles(Settings(config, *list(vars(settings).values())[1:]), lambda: False)
+    files = EventFiles(replace(settings, config=replace(settings.config, events_uri="gs://bucket/x")), lambda: False)
     files.mirror()
     files.mirror()
-    assert files._faulty
+    assert caplog.text.count("event files are not stored for TensorBoard: gs://bucket/x: this kind of store") == 1
 
 
 class Keys(DirectoryStore):

@@ -7,14 +7,15 @@ knows few, and of their endpoints, keys and encryption nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path, PurePosixPath
 
 from kerasjob_api.constants import CONFIG_DIR, S3_DIR, TENSORBOARD_PORT
@@ -44,10 +45,11 @@ def main() -> int:
         return _refused("there is no TensorBoard in this image; install the Python package tensorboard in it")
     s3_dir = Path(os.environ.get("KERASJOB_S3_DIR", S3_DIR))
     with tempfile.TemporaryDirectory(prefix="tensorboard-") as name:
-        folder = Path(name)
+        folder = Path(name, "events")
+        folder.mkdir()
         board = _start(folder, options.host, options.port, config.name)
         faulty = False
-        while board.poll() is None:
+        while True:
             try:
                 bring(open_store(config.events_uri, config.s3, s3_dir), folder)
                 faulty = False
@@ -55,30 +57,27 @@ def main() -> int:
                 if not faulty:
                     log.warning("event files are not read: %s", error)
                 faulty = True
-            time.sleep(INTERVAL_SECONDS)
-        return board.returncode
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return board.wait(INTERVAL_SECONDS)
 
 
 def bring(store: Store, folder: Path) -> None:
     """Makes a folder what is in the store. A file that has grown is grown here too: TensorBoard reads on in it."""
     there = {entry.key: entry.num_bytes for entry in store.entries("") if _is_inside(entry.key)}
+    fetched = folder.with_name("fetched")  # beside it, where TensorBoard does not look
     for key, size in there.items():
         path = folder / key
         known = path.stat().st_size if path.exists() else 0
-        if size == known:
+        if size == known or not store.get_file(key, fetched):
             continue
-        with tempfile.TemporaryDirectory(dir=folder.parent) as other:
-            fetched = Path(other, "file")
-            if not store.get_file(key, fetched):
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if known and fetched.stat().st_size > known:
-                with fetched.open("rb") as source, path.open("ab") as target:
-                    source.seek(known)
-                    target.write(source.read())
-            else:
-                path.unlink(missing_ok=True)
-                path.write_bytes(fetched.read_bytes())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if known and fetched.stat().st_size > known:
+            with fetched.open("rb") as source, path.open("ab") as target:
+                source.seek(known)
+                shutil.copyfileobj(source, target)
+        else:
+            fetched.replace(path)
+    fetched.unlink(missing_ok=True)
     for path in folder.rglob("*"):
         if path.is_file() and str(path.relative_to(folder)) not in there:
             path.unlink()

@@ -71,7 +71,8 @@ class EventFiles:
         while True:
             time.sleep(wait)
             if not self._is_leader():
-                self._stored = None  # another one may have stored since
+                with self._lock:  # the last word of a run that has led may be on its way
+                    self._stored = None  # another one may have stored since
                 continue
             started = time.monotonic()
             self.mirror()
