@@ -35,6 +35,10 @@ S3_DIR = "/var/run/kerasjob/s3"
 WORK_DIR = "/work"
 
 
+# What an export is called, by its format: a file, or a directory.
+EXPORT_NAMES = {"keras": "model.keras", "saved_model": "saved_model", "weights": "model.weights.h5"}
+
+
 class Label:
     """Labels of the objects that belong to a job."""
 

@@ -68,7 +68,7 @@ class Endings:
             try:
                 exported = None
                 if config.export is not None:
-                    exported = exports.upload(self._settings, config.export)
+                    exported = exports.upload(self._settings)
                     log.info("the model is in %s", exported)
                 if config.checkpoint is not None:
                     results = {"evaluate": run.evaluations}

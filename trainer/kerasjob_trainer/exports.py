@@ -5,24 +5,24 @@ What a job exports lies below a folder of its own: nothing that another one wrot
 
 from __future__ import annotations
 
-from kerasjob_api.wire import ExportConfig
+from kerasjob_api.constants import EXPORT_NAMES
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.store import Store, open_store
 
-# By format: a file, or a directory.
-EXPORT_NAMES = {"keras": "model.keras", "saved_model": "saved_model", "weights": "model.weights.h5"}
 
-
-def open_exports(settings: Settings, config: ExportConfig) -> Store:
+def open_exports(settings: Settings) -> Store:
     """Where the job's export goes. Raises StoreError."""
-    return open_store(f"{config.uri.rstrip('/')}/{settings.config.uid}/", settings.config.s3, settings.s3_dir)
+    config = settings.config
+    assert config.export is not None
+    return open_store(f"{config.export.uri.rstrip('/')}/{config.uid}/", config.s3, settings.s3_dir)
 
 
-def upload(settings: Settings, config: ExportConfig) -> str:
+def upload(settings: Settings) -> str:
     """Stores all files; answers the URI of the file, or of the SavedModel's directory. Raises StoreError."""
-    store, name = open_exports(settings, config), EXPORT_NAMES[config.format]
-    files = sorted(path for path in settings.exported.rglob("*") if path.is_file())
+    assert settings.config.export is not None
+    store, name = open_exports(settings), EXPORT_NAMES[settings.config.export.format]
+    files = (path for path in settings.exported.rglob("*") if path.is_file())
     # The graph last: a SavedModel without it is none.
-    for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
+    for path in sorted(files, key=lambda path: (path.name == "saved_model.pb", path)):
         store.put_file(str(path.relative_to(settings.exported)), path)
     return f"{store.uri}{name}" + ("/" if (settings.exported / name).is_dir() else "")

@@ -41,7 +41,7 @@ def stage(settings: Settings, status: Status) -> dict[str, Any] | None:
         if done is not None:
             return done
     if config.export is not None:
-        _retried(lambda export=config.export: open_exports(settings, export).entries(""), status)  # type: ignore[misc]
+        _retried(lambda: open_exports(settings).entries(""), status)
     for source in config.data:
         started = time.monotonic()
         files = _retried(lambda s=source: data.stage(s, config.s3, settings.s3_dir), status)  # type: ignore[misc]

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kerasjob_api.constants import EXPORT_NAMES
 from kerasjob_api.wire import ExportConfig
-from kerasjob_trainer.exports import EXPORT_NAMES
 from kerasjob_trainer.log import log
 from kerasjob_trainer.trainer.failure import Refused
 from kerasjob_trainer.trainer.threads import outside_of_strategy
