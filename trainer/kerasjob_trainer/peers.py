@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import json
 import shutil
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kerasjob_api.wire import Member
+from kerasjob_api.wire import Member, from_wire, to_wire
 from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.sharing import Sent, Share
 
@@ -45,10 +44,9 @@ class Peer:
 
     def send_share(self, id_: str, name: str, share: Share, timeout_seconds: float) -> Sent:
         """Has the member send a share of a file that it holds to the store."""
-        body = json.dumps({"checkpoint": id_, "file": name, **dataclasses.asdict(share)})
+        body = json.dumps({"checkpoint": id_, "file": name, "share": to_wire(share)})
         with self._ask("POST", "/v1/share", body, timeout_seconds) as response:
-            answer = json.loads(response.read(ANSWER_MAX_BYTES))
-            return Sent(tuple(map(str, answer["tags"])), str(answer["sha256"]))
+            return from_wire(Sent, json.loads(response.read(ANSWER_MAX_BYTES)))
 
     def _json(self, path: str) -> Any:
         with self._ask("GET", path) as response:

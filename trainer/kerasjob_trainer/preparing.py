@@ -67,7 +67,7 @@ class Preparing:
 
     def send_share(self, id_: str, name: str, share: Share) -> Sent:
         """Sends a share of a state that is held to the store. Raises Refused."""
-        saved = self.shelf.wait_for(id_, HOLD_SECONDS)
+        saved = self.shelf.wait_for(id_, HOLD_SECONDS) if self._settings.config.checkpoint is not None else None
         if saved is None or name not in saved.files.paths:
             raise Refused(404, f"{id_}/{name} is not held here")
         try:

@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
@@ -135,11 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/v1/share":
             try:
                 asked = json.loads(self._body)
-                id_, name = str(asked.pop("checkpoint")), str(asked.pop("file"))
-                share = Share(**asked)
+                share = from_wire(Share, asked["share"])
+                return 200, to_wire(self.api.send_share(str(asked["checkpoint"]), str(asked["file"]), share))
             except (ValueError, KeyError, TypeError) as error:
                 raise Refused(400, f"not a share: {error}") from error
-            return 200, asdict(self.api.send_share(id_, name, share))
         if path != "/v1/stop":
             raise Refused(404, f"no such path: {path}")
         self._after = self.api.stop  # the answer goes first: the agent may end at once

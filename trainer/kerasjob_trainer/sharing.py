@@ -12,7 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -112,8 +112,8 @@ def _by_other(answer: Future[Sent], share: Share, path: Path, deadline: float) -
     """What another worker has sent; None where it must be sent here."""
     try:
         sent = answer.result(max(0.0, deadline - time.monotonic()))
-    except (Exception, TimeoutError) as error:
-        log.info("another worker's share of a checkpoint is sent here: %s", error or type(error).__name__)
+    except Exception as error:
+        log.info("another worker's share of a checkpoint is sent here: %s", str(error) or type(error).__name__)
         return None
     if sent.sha256 != _digest(path, share) or len(sent.tags) != math.ceil(share.num_bytes / share.part_bytes):
         log.warning("another worker holds another state than this one: its share of a checkpoint is sent here")
