@@ -48,6 +48,7 @@ def _beyond_schema(data: Any) -> list[str]:
         faults.append(f"spec.elastic.minWorkers: at most spec.workers, which is {workers}, got {least}")
     if isinstance(program, dict):
         faults += _program_faults(program)
+    faults += _storage_faults(data)
     policy = data.get("failurePolicy")
     rules = policy.get("rules") if isinstance(policy, dict) else None
     for index, entry in enumerate(rules if isinstance(rules, list) else []):
@@ -59,6 +60,25 @@ def _beyond_schema(data: Any) -> list[str]:
         name = entry.get("name") if isinstance(entry, dict) else None
         if isinstance(name, str) and name.startswith("KERASJOB_"):
             faults.append(f"spec.env[{index}].name: names that begin with KERASJOB_ are the operator's, got {name!r}")
+    return faults
+
+
+def _storage_faults(data: dict[str, Any]) -> list[str]:
+    faults = []
+    board, storage = data.get("tensorBoard"), data.get("storage")
+    wants_board = isinstance(board, dict) and board.get("enabled", True) is True
+    if wants_board and board.get("uri") is None and data.get("checkpoint") is None:
+        faults.append(
+            "spec.tensorBoard: needs spec.checkpoint or a uri of its own: event files are kept there, got neither"
+        )
+    s3 = storage.get("s3") if isinstance(storage, dict) else None
+    if isinstance(s3, dict) and s3.get("kmsKeyId") is not None:
+        encryption = s3.get("encryption")
+        if not str(encryption).startswith("aws:kms"):
+            faults.append(
+                "spec.storage.s3.kmsKeyId: is for encryption aws:kms or aws:kms:dsse, got it with"
+                f" {encryption or 'no encryption'}"
+            )
     return faults
 
 

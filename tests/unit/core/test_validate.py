@@ -1,0 +1,28 @@
+"""What is wrong with a spec beyond its types, said where the server's rules are not asked."""
+
+import pytest
+
+from kerasjob_core.validate import parse_spec
+
+PROGRAM = {"program": {"script": "train.py"}}
+BOARD = "spec.tensorBoard: needs spec.checkpoint or a uri of its own: event files are kept there, got neither"
+KEY = "spec.storage.s3.kmsKeyId: is for encryption aws:kms or aws:kms:dsse, got it with"
+
+
+@pytest.mark.parametrize(
+    ("spec", "faults"),
+    [
+        ({"tensorBoard": {}}, (BOARD,)),
+        ({"tensorBoard": {"enabled": False}}, ()),
+        ({"tensorBoard": {"uri": "/events"}}, ()),
+        ({"tensorBoard": {}, "checkpoint": {"uri": "/saved"}}, ()),
+        ({"storage": {"s3": {"kmsKeyId": "k"}}}, (f"{KEY} no encryption",)),
+        ({"storage": {"s3": {"kmsKeyId": "k", "encryption": "AES256"}}}, (f"{KEY} AES256",)),
+        ({"storage": {"s3": {"kmsKeyId": "k", "encryption": "aws:kms"}}}, ()),
+        ({"tensorBoard": {}, "storage": {"s3": {"kmsKeyId": "k"}}}, (BOARD, f"{KEY} no encryption")),
+    ],
+)
+def test_what_belongs_together_is_given_together(spec, faults):
+    found, said = parse_spec(PROGRAM | spec)
+    assert said == faults
+    assert (found is None) == bool(faults)
