@@ -66,8 +66,8 @@ def _beyond_schema(data: Any) -> list[str]:
 def _storage_faults(data: dict[str, Any]) -> list[str]:
     faults = []
     board, storage = data.get("tensorBoard"), data.get("storage")
-    wants_board = isinstance(board, dict) and board.get("enabled", True) is True
-    if wants_board and board.get("uri") is None and data.get("checkpoint") is None:
+    is_wanted = isinstance(board, dict) and board.get("enabled", True) is True and board.get("uri") is None
+    if is_wanted and data.get("checkpoint") is None:
         faults.append(
             "spec.tensorBoard: needs spec.checkpoint or a uri of its own: event files are kept there, got neither"
         )

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 
+from kerasjob_api.json_log import json_line
 from kerasjob_operator.settings import OperatorSettings
 
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """time (RFC 3339), level, logger, message, and the traceback where there is one."""
+    """See `json_line`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_line(record, record.name)
 
 
 def set_up(settings: OperatorSettings) -> None:

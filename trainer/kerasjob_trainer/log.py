@@ -5,12 +5,12 @@ As text, or with KERASJOB_LOG_FORMAT=json as one JSON object a line. Must not to
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+
+from kerasjob_api.json_log import json_line
 
 log = logging.getLogger("kerasjob")
 
@@ -46,20 +46,15 @@ class _Text(logging.Formatter):
         return f"kerasjob {self._speaker.part} {fields}{level}{text}"
 
 
-class _Json(_Text):
-    """One object a line, with the operator's names of fields."""
+class _Json(logging.Formatter):
+    """One object a line, as the operator's log has it."""
+
+    def __init__(self, speaker: _Speaker) -> None:
+        super().__init__()
+        self._speaker = speaker
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": f"kerasjob.{self._speaker.part}",
-            **self._speaker.fields(),
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_line(record, f"kerasjob.{self._speaker.part}", self._speaker.fields())
 
 
 _speaker = _Speaker("?", None, "agent", None)
