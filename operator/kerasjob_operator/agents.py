@@ -9,8 +9,12 @@ from typing import Any
 import aiohttp
 import orjson
 
+from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.constants import WORKER_REPORT_MAX_BYTES
-from kerasjob_api.wire import Ring, WorkerReport, from_wire, to_wire
+from kerasjob_api.wire import (
+    Ring,
+    WorkerReport,
+)
 from kerasjob_core.cluster import Unavailable
 from kerasjob_core.observed import Endpoint
 from kerasjob_operator.metrics import AGENT_REQUESTS

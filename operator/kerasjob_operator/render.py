@@ -10,10 +10,10 @@ import orjson
 
 from kerasjob_api import constants as c
 from kerasjob_api import names
+from kerasjob_api.codec import to_wire
 from kerasjob_api.constants import Label
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.spec_storage import S3, Data, Storage
-from kerasjob_api.wire import to_wire
 from kerasjob_core.observed import JobRef
 from kerasjob_core.worker_config import worker_config
 from kerasjob_operator.overlay import merge

@@ -9,7 +9,14 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kerasjob_api.wire import CheckpointConfig, ExportConfig, KeepConfig, ProgramConfig, Ring, from_wire, to_wire
+from kerasjob_api.codec import from_wire, to_wire
+from kerasjob_api.wire import (
+    CheckpointConfig,
+    ExportConfig,
+    KeepConfig,
+    ProgramConfig,
+    Ring,
+)
 from kerasjob_trainer.settings import Settings
 
 

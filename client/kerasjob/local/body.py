@@ -20,10 +20,14 @@ from kerasjob.local.agent_http import AgentClient
 from kerasjob.local.process import AGENT_COMMAND, HOST, WorkerProcess, free_endpoint
 from kerasjob.local.state import JobDir, StoredJob
 from kerasjob.local.uris import UriMap, localized
+from kerasjob_api.codec import to_wire
 from kerasjob_api.constants import Reason
 from kerasjob_api.names import pod_name
 from kerasjob_api.status import KerasJobStatus
-from kerasjob_api.wire import WorkerConfig, WorkerReport, to_wire
+from kerasjob_api.wire import (
+    WorkerConfig,
+    WorkerReport,
+)
 from kerasjob_core.cluster import Conflict, NotFound, Refused, Unavailable
 from kerasjob_core.observed import Endpoint, Exit, Job, JobRef, Observed, PodPhase, Waiting, Worker
 from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event, PushRing

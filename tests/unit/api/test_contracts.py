@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kerasjob_api import constants, crd, exit_codes, names, wire
+from kerasjob_api import codec, constants, crd, exit_codes, names, wire
 
 ROOT = Path(__file__).parents[3]
 
@@ -83,9 +83,9 @@ def test_wire_formats_survive_a_round_trip_and_unknown_fields():
         progress=wire.Progress(0, 1, 2, 3, metrics=(wire.Metric("loss", "nan"),)),
         checkpoint=wire.CheckpointRef("s3://b/c", 7, "2026-01-01T00:00:00Z"),
     )
-    data = json.loads(json.dumps(wire.to_wire(report)))
+    data = json.loads(json.dumps(codec.to_wire(report)))
     data["newer"] = {"field": 1}
-    assert wire.from_wire(wire.WorkerReport, data) == report
+    assert codec.from_wire(wire.WorkerReport, data) == report
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_wire_formats_survive_a_round_trip_and_unknown_fields():
 )
 def test_a_malformed_report_says_which_field(data, words):
     with pytest.raises(ValueError, match=words):
-        wire.from_wire(wire.WorkerReport, data)
+        codec.from_wire(wire.WorkerReport, data)
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "é" * 100_000, '"' * 100_000, "\n" * 100_000, "short"])

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import keras
 
+from kerasjob_api.codec import to_wire
 from kerasjob_api.exit_codes import ExitCode
-from kerasjob_api.wire import to_wire
 from kerasjob_trainer import log as logs
 from kerasjob_trainer import repairs
 from kerasjob_trainer.log import log

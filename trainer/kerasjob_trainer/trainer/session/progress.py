@@ -11,7 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasjob_api.wire import Metric, Progress, to_wire
+from kerasjob_api.codec import to_wire
+from kerasjob_api.wire import (
+    Metric,
+    Progress,
+)
 from kerasjob_trainer.manifests import now
 from kerasjob_trainer.meters import STEP_BUCKETS, Histogram
 from kerasjob_trainer.trainer.control import Control
