@@ -1,6 +1,6 @@
 """What travels between operator, agent and trainer as JSON: the ring, the worker report, the failure record.
 
-Plain dataclasses, read and written by `codec`: the agent imports this at start and must be up in a fraction of a second.
+Plain dataclasses, read and written by `codec`: the agent imports this at start, and is up in a fraction of a second.
 """
 
 from __future__ import annotations

@@ -125,11 +125,14 @@ def test_an_archive_is_hashed_once(program, packed, tmp_path, monkeypatch):
     assert read == ["outputs-1.tar", "outputs-0.tar"]
 
 
-def test_the_largest_files_are_left_out_first(program, packed, tmp_path, monkeypatch):
+def test_the_largest_files_are_left_out_first_and_that_is_said_once(program, packed, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(packing.log, "propagate", True)
     monkeypatch.setattr(outputs, "MAX_BYTES", 10)
     for name, size in (("a", 4), ("b", 9), ("c", 5)):
         (program / name).write_bytes(b"x" * size)
-    assert contents(snapshot(packed, tmp_path / "one")) == {"outputs-0.tar": ["a", "c"]}
+    for name in ("one", "two"):
+        assert contents(snapshot(packed, tmp_path / name)) == {"outputs-0.tar": ["a", "c"]}
+    assert caplog.text.count("too large: b") == 1
 
 
 def test_an_archive_does_not_leave_the_directory(program, tmp_path):

@@ -14,8 +14,6 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kerasjob_trainer.log import log
-
 # Names which archive of a checkpoint each file is in.
 INDEX = "outputs.json"
 # Of one checkpoint; what is larger is left out, the largest first.
@@ -45,22 +43,24 @@ def is_archive(name: str) -> bool:
     return name.startswith("outputs-") and name.endswith(".tar")
 
 
-def without_the_largest(sizes: dict[str, int]) -> list[str]:
-    """The names of those that are part of a checkpoint; says which are not."""
+def without_the_largest(sizes: dict[str, int]) -> tuple[list[str], list[str]]:
+    """The names of those that are part of a checkpoint, and of those that are not."""
     kept, left_out = dict(sizes), []
     while sum(kept.values()) > MAX_BYTES:
         left_out.append(max(kept, key=lambda name: kept[name]))
         del kept[left_out[-1]]
-    if left_out:
-        log.warning("not part of the checkpoint, for they are too large: %s", ", ".join(left_out))
-    return sorted(kept)
+    return sorted(kept), left_out
 
 
 def pack(program_dir: Path, names: list[str], archive: Path) -> None:
-    """Writes an archive of files of the program. Raises OSError."""
-    with tarfile.open(archive, "w") as tar:
-        for name in names:
-            tar.add(program_dir / name, name, recursive=False)
+    """Writes an archive of files of the program, whole or not at all. Raises OSError."""
+    try:
+        with tarfile.open(archive, "w") as tar:
+            for name in names:
+                tar.add(program_dir / name, name, recursive=False)
+    except OSError:
+        archive.unlink(missing_ok=True)
+        raise
 
 
 def put_back(program_dir: Path, record: Path, checkpoint: Path | None) -> None:
@@ -68,11 +68,10 @@ def put_back(program_dir: Path, record: Path, checkpoint: Path | None) -> None:
     one. Raises ValueError where that holds what is no file of the directory."""
     for path in made(program_dir, record).values():
         path.unlink()
-    index = checkpoint / INDEX if checkpoint is not None else None
-    if checkpoint is None or index is None or not index.exists():
+    if checkpoint is None or not (checkpoint / INDEX).exists():
         return
     where: dict[str, list[str]] = {}
-    for name, archive in json.loads(index.read_text()).items():
+    for name, archive in json.loads((checkpoint / INDEX).read_text()).items():
         where.setdefault(archive, []).append(name)
     for archive, names in where.items():
         with tarfile.open(checkpoint / archive) as tar:

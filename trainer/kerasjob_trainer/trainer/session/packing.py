@@ -41,6 +41,7 @@ class Outputs:
         self._numbers = itertools.count()
         self._packed: dict[str, _Packed] = {}  # what is there now
         self._sizes: dict[str, int] = {}  # of archives
+        self._left_out: list[str] = []
 
     def pack(self, callbacks: list[Any]) -> list[Path]:
         """The files of the snapshot as of now; none where the program has made nothing, or it cannot be told."""
@@ -58,12 +59,16 @@ class Outputs:
     def _pack(self) -> list[Path]:
         made = outputs.made(self._program_dir, self._staged)
         stats = {name: path.stat() for name, path in made.items()}
-        names = outputs.without_the_largest({name: stat.st_size for name, stat in stats.items()})
-        known = {name: self._packed[name] for name in names if name in self._packed}
+        names, left_out = outputs.without_the_largest({name: stat.st_size for name, stat in stats.items()})
+        if left_out != self._left_out:
+            self._left_out = left_out
+            log.warning(
+                "not part of checkpoints, for they are too large: %s", ", ".join(left_out) or "nothing any more"
+            )
         same = {
             name: packed
-            for name, packed in known.items()
-            if (packed.size, packed.changed) == (stats[name].st_size, stats[name].st_mtime_ns)
+            for name, packed in self._packed.items()
+            if name in names and (packed.size, packed.changed) == (stats[name].st_size, stats[name].st_mtime_ns)
         }
         if len(same) < len(names):
             if self._is_wasteful(same):
