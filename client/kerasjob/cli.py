@@ -175,7 +175,7 @@ def _checkpoints(options: argparse.Namespace, given: list[str]) -> int:
 def _tensorboard(options: argparse.Namespace, given: list[str]) -> int:
     if _is_local(options):
         show_tensorboard(JobDir(options.state, options.name), options.port)
-    return on_cluster.forward_tensorboard(options.name, options.namespace, options.port)
+    on_cluster.forward_tensorboard(options.name, options.namespace, options.port)
 
 
 def _is_local(options: argparse.Namespace) -> bool:

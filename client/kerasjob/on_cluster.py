@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from kerasjob.errors import InvalidInput
 from kerasjob.local.saved import LISTING
@@ -18,15 +19,15 @@ from kerasjob_api.names import plan_name, tensorboard_name
 IN_POD = ("python", "-m", LISTING[-1])
 
 
-def forward_tensorboard(job: str, namespace: str | None, port: int) -> int:
-    """Leads a port of this machine to the job's TensorBoard until it is interrupted; answers kubectl's exit code.
+def forward_tensorboard(job: str, namespace: str | None, port: int) -> NoReturn:
+    """Becomes kubectl, which leads a port of this machine to the job's TensorBoard until it is interrupted.
 
     Raises InvalidInput where there is no kubectl.
     """
-    kubectl = _kubectl(job, namespace)
-    print(f"TensorBoard of {job}: http://localhost:{port} (Ctrl-C ends)")
     service = f"service/{tensorboard_name(job)}"
-    return subprocess.run([*kubectl, "port-forward", service, f"{port}:{TENSORBOARD_PORT}"]).returncode
+    command = [*_kubectl(job, namespace), "port-forward", service, f"{port}:{TENSORBOARD_PORT}"]
+    print(f"TensorBoard of {job}: http://localhost:{port} (Ctrl-C ends)", flush=True)
+    os.execv(command[0], command)
 
 
 def list_checkpoints(job: str, namespace: str | None, options: Sequence[str]) -> int:

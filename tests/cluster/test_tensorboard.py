@@ -23,14 +23,13 @@ def forwarded():
         (port,) = free_ports(1)
         command = [sys.executable, "-m", "kerasjob.cli", "tensorboard", NAME, "-n", "default", "--port", str(port)]
         environment = cluster.ENV | {"PATH": f"{cluster.STATE / 'bin'}:{cluster.ENV['PATH']}"}
-        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True))
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
         return port
 
     yield make
     for process in processes:
         process.terminate()
         process.wait()
-        subprocess.run(["pkill", "-s", str(process.pid)], check=False)  # kubectl, which it had started
 
 
 def epochs_shown(port: int) -> int:

@@ -102,11 +102,13 @@ def test_where_no_worker_runs_the_store_is_read_from_here(folder, run, tmp_path,
     assert out.splitlines()[0].split()[:3] == ["STEP", "FIT", "EPOCH"]
 
 
-def test_the_tensorboard_of_a_job_on_a_cluster_is_forwarded_to(tmp_path, kubectl, capsys):
-    asked = kubectl("exit 0")
-    assert cli.main(["tensorboard", "mnist", "-n", "team", "--port", "7000", "--state", str(tmp_path)]) == 0
+def test_the_tensorboard_of_a_job_on_a_cluster_is_forwarded_to(tmp_path, kubectl):
+    asked = kubectl("exit 5")
+    options = ["tensorboard", "mnist", "-n", "team", "--port", "7000", "--state", str(tmp_path)]
+    run = subprocess.run([sys.executable, "-m", "kerasjob.cli", *options], capture_output=True, text=True)
     assert asked() == ["--namespace team port-forward service/mnist-tensorboard 7000:6006"]
-    assert "http://localhost:7000" in capsys.readouterr().out
+    assert "http://localhost:7000" in run.stdout
+    assert run.returncode == 5, "it has become kubectl"
 
 
 def test_status_of_nothing(tmp_path, capsys):
