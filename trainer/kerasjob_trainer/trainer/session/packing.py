@@ -65,10 +65,11 @@ class Outputs:
             log.warning(
                 "not part of checkpoints, for they are too large: %s", ", ".join(left_out) or "nothing any more"
             )
+        kept = set(names)
         same = {
             name: packed
             for name, packed in self._packed.items()
-            if name in names and (packed.size, packed.changed) == (stats[name].st_size, stats[name].st_mtime_ns)
+            if name in kept and (packed.size, packed.changed) == (stats[name].st_size, stats[name].st_mtime_ns)
         }
         if len(same) < len(names):
             if self._is_wasteful(same):
