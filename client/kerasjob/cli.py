@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kerasjob import on_cluster
@@ -169,13 +170,28 @@ def _checkpoints(options: argparse.Namespace, given: list[str]) -> int:
     more = ["--json"] if options.json else []
     if _is_local(options):
         return list_checkpoints(JobDir(options.state, options.name), more)
-    return on_cluster.list_checkpoints(options.name, options.namespace, more)
+    with _of_a_cluster(options):
+        return on_cluster.list_checkpoints(options.name, options.namespace, more)
 
 
 def _tensorboard(options: argparse.Namespace, given: list[str]) -> int:
     if _is_local(options):
         show_tensorboard(JobDir(options.state, options.name), options.port)
-    on_cluster.forward_tensorboard(options.name, options.namespace, options.port)
+    with _of_a_cluster(options):
+        on_cluster.forward_tensorboard(options.name, options.namespace, options.port)
+
+
+@contextlib.contextmanager
+def _of_a_cluster(options: argparse.Namespace) -> Iterator[None]:
+    """A job that was not found there may be one of here whose name was misspelt."""
+    try:
+        yield
+    except InvalidInput as error:
+        if options.namespace is not None:
+            raise
+        known = ", ".join(job_names(options.state)) or "none"
+        words = f"no job of this name was run here (known: {known}), and on a cluster:"
+        raise InvalidInput(options.name, [f"{words} {fault}" for fault in error.faults]) from error
 
 
 def _is_local(options: argparse.Namespace) -> bool:

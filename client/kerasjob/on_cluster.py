@@ -22,10 +22,11 @@ IN_POD = ("python", "-m", LISTING[-1])
 def forward_tensorboard(job: str, namespace: str | None, port: int) -> NoReturn:
     """Becomes kubectl, which leads a port of this machine to the job's TensorBoard until it is interrupted.
 
-    Raises InvalidInput where there is no kubectl.
+    Raises InvalidInput where kubectl knows no such job, or there is no kubectl.
     """
-    service = f"service/{tensorboard_name(job)}"
-    command = [*_kubectl(job, namespace), "port-forward", service, f"{port}:{TENSORBOARD_PORT}"]
+    kubectl, name = _kubectl(job, namespace), tensorboard_name(job)
+    _answer(job, [*kubectl, "get", "service", name, "--output=name"])
+    command = [*kubectl, "port-forward", f"service/{name}", f"{port}:{TENSORBOARD_PORT}"]
     print(f"TensorBoard of {job}: http://localhost:{port} (Ctrl-C ends)", flush=True)
     os.execv(command[0], command)
 
@@ -63,12 +64,13 @@ def _keys_of_environment(folder: Path) -> str:
 def _kubectl(job: str, namespace: str | None) -> list[str]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        raise InvalidInput(job, ["no job of this name was run here, and there is no kubectl to ask a cluster with"])
+        raise InvalidInput(job, ["there is no kubectl to ask a cluster with"])
     return [kubectl, *(["--namespace", namespace] if namespace is not None else [])]
 
 
 def _answer(job: str, command: Sequence[str]) -> str:
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode != 0:
-        raise InvalidInput(job, [f"no job of this name was run here, and kubectl says: {run.stderr.strip()}"])
+        said = run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"]
+        raise InvalidInput(job, [f"kubectl says: {said[-1]}"])  # what it logs before is for its own developers
     return run.stdout

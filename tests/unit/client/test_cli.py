@@ -72,15 +72,21 @@ def test_checkpoints_of_a_job_that_has_not_begun(folder, tmp_path, capsys):
     assert "the job has not begun yet" in capsys.readouterr().err
 
 
-def test_a_job_that_is_neither_here_nor_on_a_cluster(tmp_path, monkeypatch, kubectl, capsys):
-    kubectl('echo \'Error from server (NotFound): configmaps "other-plan" not found\' >&2; [ "$2" = pods ]')
-    for command in ("checkpoints", "tensorboard"):
-        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-        assert cli.main([command, "other", "--state", str(tmp_path)]) == 2
-        assert "no job of this name was run here, and there is no kubectl" in capsys.readouterr().err
-    kubectl('echo \'Error from server (NotFound): configmaps "other-plan" not found\' >&2; [ "$2" = pods ]')
-    assert cli.main(["checkpoints", "other", "--state", str(tmp_path)]) == 2
-    assert 'kubectl says: Error from server (NotFound): configmaps "other-plan"' in capsys.readouterr().err
+NOT_FOUND = 'Error from server (NotFound): services "other-tensorboard" not found'
+
+
+@pytest.mark.parametrize("command", ["checkpoints", "tensorboard"])
+def test_a_job_that_is_neither_here_nor_on_a_cluster(command, folder, tmp_path, monkeypatch, kubectl, capsys):
+    JobDir(tmp_path, "tiny").create(kerasjob.load(job_file(folder)), 0)
+    here = "no job of this name was run here (known: tiny), and on a cluster: "
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert cli.main([command, "other", "--state", str(tmp_path)]) == 2
+    assert f"{here}there is no kubectl to ask a cluster with" in capsys.readouterr().err
+    kubectl(f"echo 'E1126 memcache.go:265] \"Unhandled Error\"' >&2; echo '{NOT_FOUND}' >&2; exit 1")
+    assert cli.main([command, "other", "--state", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.strip() == f"other: {here}kubectl says: {NOT_FOUND}"
+    assert cli.main([command, "other", "-n", "team", "--state", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.strip() == f"other: kubectl says: {NOT_FOUND}"
 
 
 def test_a_worker_that_runs_is_asked_for_checkpoints(tmp_path, kubectl):
@@ -103,10 +109,10 @@ def test_where_no_worker_runs_the_store_is_read_from_here(folder, run, tmp_path,
 
 
 def test_the_tensorboard_of_a_job_on_a_cluster_is_forwarded_to(tmp_path, kubectl):
-    asked = kubectl("exit 5")
+    asked = kubectl("[ $3 = get ] || exit 5")
     options = ["tensorboard", "mnist", "-n", "team", "--port", "7000", "--state", str(tmp_path)]
     run = subprocess.run([sys.executable, "-m", "kerasjob.cli", *options], capture_output=True, text=True)
-    assert asked() == ["--namespace team port-forward service/mnist-tensorboard 7000:6006"]
+    assert asked()[1:] == ["--namespace team port-forward service/mnist-tensorboard 7000:6006"]
     assert "http://localhost:7000" in run.stdout
     assert run.returncode == 5, "it has become kubectl"
 
