@@ -84,8 +84,8 @@ class Store:
         return entry.job if entry is not None else None
 
     def jobs(self) -> list[Job]:
-        """All jobs."""
-        return [entry.job for entry in self._entries.values() if entry.job is not None]
+        """All jobs. From any thread: one look at what there is."""
+        return [entry.job for entry in list(self._entries.values()) if entry.job is not None]
 
     def workers(self, key: Key) -> list[Worker]:
         """The workers of a job."""
