@@ -65,8 +65,7 @@ def test_links_to_data_are_not_followed(settings, mirror, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_that_says_no_ends_nothing_and_is_said_once(settings, caplog, monkeypatch):
-    monkeypatch.setattr("kerasjob_trainer.event_files.log.propagate", True)
+def test_a_store_that_says_no_ends_nothing_and_is_said_once(settings, caplog):
     (settings.program_dir / NAME).write_text("one")
     files = EventFiles(replace(settings, config=replace(settings.config, events_uri="gs://bucket/x")), lambda: False)
     files.mirror()

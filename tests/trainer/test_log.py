@@ -12,10 +12,9 @@ from kerasjob_trainer import log as logs
 def setup(monkeypatch):
     before = logs.log.handlers[:], logs.log.level, logs.log.propagate
 
-    def make(form):
+    def make(form, *speaker):
         monkeypatch.setenv("KERASJOB_LOG_FORMAT", form)
-        logs.setup("mnist", 3, "trainer", 2)
-        logs.set_step(lambda: 41)
+        logs.setup("mnist", *speaker)
 
     yield make
     logs.log.handlers[:], logs.log.propagate = before[0], before[2]
@@ -23,7 +22,8 @@ def setup(monkeypatch):
 
 
 def test_as_text(setup, capsys):
-    setup("text")
+    setup("text", 3, "trainer", 2)
+    logs.set_step(lambda: 41)
     logs.log.info("saved %d", 5)
     logs.set_revision(4)
     logs.log.warning("late")
@@ -36,7 +36,8 @@ def test_as_text(setup, capsys):
 
 
 def test_as_json(setup, capsys):
-    setup("json")
+    setup("json", 3, "trainer", 2)
+    logs.set_step(lambda: 41)
     try:
         raise ValueError("bad\nvalue")
     except ValueError:
@@ -48,7 +49,7 @@ def test_as_json(setup, capsys):
     assert "ValueError: bad\nvalue" in said["traceback"]
 
 
-def test_what_is_no_worker_has_no_step(monkeypatch, capsys):
-    logs.setup("mnist", None, "tensorboard", None)
+def test_what_is_no_worker_has_no_step(setup, capsys):
+    setup("text", None, "tensorboard", None)
     logs.log.log(logging.INFO, "serves")
     assert capsys.readouterr().err == "kerasjob tensorboard job=mnist serves\n"

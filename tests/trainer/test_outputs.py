@@ -126,7 +126,6 @@ def test_an_archive_is_hashed_once(program, packed, tmp_path, monkeypatch):
 
 
 def test_the_largest_files_are_left_out_first_and_that_is_said_once(program, packed, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(packing.log, "propagate", True)
     monkeypatch.setattr(outputs, "MAX_BYTES", 10)
     for name, size in (("a", 4), ("b", 9), ("c", 5)):
         (program / name).write_bytes(b"x" * size)
