@@ -44,7 +44,9 @@ class PodWatch:
             except TimeoutError:
                 continue  # time to list again
             except ApiError as error:
-                if error.code != GONE:
+                if error.code == GONE:
+                    log.info("the API server has forgotten where the watch of pods was, they are listed again")
+                else:
                     log.warning("pods could not be listed or watched, will be tried again: %s", error)
                     await asyncio.sleep(LIST_AGAIN_SECONDS)
 
