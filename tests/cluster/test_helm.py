@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.cluster import cluster
 from tests.cluster.cluster import kubectl
-from tests.cluster.conftest import EXAMPLE, SMALL_DIGITS, assert_same_losses, histories_of, plain_histories
+from tests.cluster.conftest import SMALL_DIGITS, assert_same_losses, histories_of, plain_histories, unhurried
 
 from kerasjob_cluster import tools, workloads
 
@@ -18,8 +18,6 @@ RELEASE = "kerasjob"
 NAME = "through-helm"
 CRD = "crd/kerasjobs.kerasjob.dev"
 EPOCHS = "--epochs=12"
-# Before each epoch, so that the job lasts longer than what is done meanwhile, on a fast machine, too.
-PAUSE = "keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: __import__('time').sleep(3)),"
 # The images of this cluster, and what manifests/dev sets.
 VALUES = {
     "image": {"repository": "localhost/kerasjob/operator", "tag": "dev"},
@@ -79,13 +77,6 @@ def values(tmp_path) -> Path:
     return file
 
 
-def unhurried() -> str:
-    """The example's program, with pauses that change no number."""
-    program = (EXAMPLE / "train.py").read_text()
-    assert program.count("callbacks=[") == 1
-    return program.replace("callbacks=[", f"callbacks=[{PAUSE}")
-
-
 def columns() -> list[str]:
     return kubectl("get", CRD, "-o", "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}").stdout.split()
 
@@ -116,7 +107,7 @@ def test_a_job_trains_on_while_its_operator_is_upgraded_and_goes_and_comes(
     install = ("-n", SYSTEM, "-f", values, "--wait", "--timeout=120s")
     helm("install", RELEASE, first, *install)
     helm("test", RELEASE, "-n", SYSTEM, "--timeout=60s")
-    cluster.apply(job(NAME, program={"source": unhurried(), "args": [EPOCHS]}))
+    cluster.apply(job(NAME, program={"source": unhurried(seconds=3), "args": [EPOCHS]}))
     cluster.wait_for(NAME, cluster.trains(), 120)
     before = pods()
     assert sorted(before.values()) == ["Running", "Running"]
