@@ -16,8 +16,13 @@ lint() {
   mypy
   lint-imports
 }
-unit() { say "unit and simulation"; pytest -q tests/unit tests/contract tests/simulation; }
-trainer() { say "trainer"; pytest -q tests/trainer; }
+# A worker of pytest for each of two cores; the long simulations are first of the one and last of the other.
+IN_PARALLEL=(-n 2 --dist worksteal)
+unit() {
+  say "unit and simulation"
+  pytest -q "${IN_PARALLEL[@]}" tests/simulation/test_day.py tests/unit tests/contract tests/simulation/test_simulation.py
+}
+trainer() { say "trainer"; pytest -q "${IN_PARALLEL[@]}" tests/trainer; }
 fidelity() { say "fidelity: two workers against one process"; pytest -q tests/fidelity; }
 recovery() { say "recovery: killed in the middle, the same to the bit"; pytest -q tests/recovery; }
 local_runs() { say "local runs"; pytest -q tests/local; }

@@ -134,13 +134,15 @@ def test_the_largest_files_are_left_out_first_and_that_is_said_once(program, pac
     assert caplog.text.count("too large: b") == 1
 
 
-def test_an_archive_does_not_leave_the_directory(program, tmp_path):
+@pytest.mark.parametrize("name", ["../escaped", "data/../../escaped", "train.py", "data/../train.py"])
+def test_an_archive_changes_neither_the_program_nor_what_is_elsewhere(name, program, tmp_path):
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     (tmp_path / "evil").write_text("evil")
     with tarfile.open(checkpoint / "outputs-0.tar", "w") as tar:
-        tar.add(tmp_path / "evil", "../escaped")
-    (checkpoint / outputs.INDEX).write_text(json.dumps({"../escaped": "outputs-0.tar"}))
-    with pytest.raises(ValueError, match="escaped"):
+        tar.add(tmp_path / "evil", name)
+    (checkpoint / outputs.INDEX).write_text(json.dumps({name: "outputs-0.tar"}))
+    with pytest.raises(ValueError, match="is no file of the program's directory"):
         outputs.put_back(program, tmp_path / "staged.json", checkpoint)
     assert not (tmp_path / "escaped").exists()
+    assert (program / "train.py").read_text() == "print()"

@@ -1,5 +1,6 @@
 """The parts of the agent that need no process: stores, checkpoints, judgements, states, counters."""
 
+import json
 import signal
 import weakref
 from pathlib import Path
@@ -40,6 +41,29 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path, caplog):
     assert checkpoints.newest_whole(tmp_path / "restored").step == 1
     assert "checkpoint 000000000002.1-r1 is damaged and passed over" in caplog.text
     assert "SHA-256" in caplog.text
+
+
+@pytest.mark.parametrize("field", ["name", "keep", "id"])
+def test_names_in_a_store_lead_nowhere_else(field, tmp_path, caplog):
+    """Who can write to the store is not to write elsewhere in a worker."""
+    checkpoints = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", KeepConfig())
+    good = save(checkpoints, tmp_path, 1, 1)
+    save(checkpoints, tmp_path, 2, 1)
+    victim = tmp_path / "victim"
+    victim.write_text("as it was")
+    path = tmp_path / "store/manifests/000000000002.1-r1.json"
+    manifest = json.loads(path.read_text())
+    path.unlink()
+    if field == "name":
+        manifest["files"][0]["name"] = str(victim)
+    elif field == "keep":
+        manifest["keep"] = ["../../victim"]
+    else:
+        path = path.with_name("..-r9.json")
+    path.write_text(json.dumps(manifest))
+    assert checkpoints.newest_whole(tmp_path / "restored").id == good.id
+    assert "is damaged" in caplog.text
+    assert victim.read_text() == "as it was"
 
 
 def test_a_directory_that_cannot_be_written_says_so(tmp_path):

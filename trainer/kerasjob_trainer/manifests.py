@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ from kerasjob_trainer.store import StoreError
 FILES = ("state.safetensors", "session.json")
 # What those that stay for good have besides.
 KERAS_FILE = "model.keras"
+# What names of checkpoints and of their files look like: they become paths, and come from the store or another worker.
+_ID = re.compile(r"\d{12,}\.\d-r\d+")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 DIGESTS_MAX = 256
 _digests: dict[tuple[int, ...], str] = {}
 
@@ -119,7 +123,8 @@ class Saved:
         """Raises KeyError, TypeError or ValueError for what is no such thing."""
         known = {name: data[name] for name in ("revision", "step", "position", "parent", "metrics")}
         saved = cls(Files({}, list(data["files"])), **known, keep=tuple(data["keep"]))
-        _ = saved.order, [(file["name"], file["bytes"], file["sha256"]) for file in saved.files.records()]
+        _ = saved.order
+        check_names([saved.id, *saved.keep], saved.files.records())
         return saved
 
 
@@ -156,6 +161,17 @@ def is_whole(path: Path, record: dict[str, Any]) -> bool:
     return bool(path.stat().st_size == record["bytes"] and sha256(path) == record["sha256"])
 
 
+def check_names(ids: list[str], files: list[dict[str, Any]]) -> None:
+    """Raises KeyError, TypeError or ValueError where one of them is not as we give them."""
+    for id_ in ids:
+        if not _ID.fullmatch(id_):
+            raise ValueError(f"{id_!r:.100} names no checkpoint")
+    for file in files:
+        _ = file["bytes"], bytes.fromhex(file["sha256"])
+        if not _FILE_NAME.fullmatch(file["name"]):
+            raise ValueError(f"{file['name']!r:.100} names no file of a checkpoint")
+
+
 class Damaged(StoreError):
     """A checkpoint does not verify."""
 
@@ -167,8 +183,7 @@ def parse(id_: str, content: bytes | None) -> Manifest:
     try:
         data = json.loads(content)
         manifest = Manifest(id_, int(data["ringRevision"]), int(data["step"]), data)
-        for file in manifest.files:
-            _ = file["name"], file["bytes"], file["sha256"]
+        check_names([id_, *manifest.keep], manifest.files)
         _ = manifest.order, manifest.position["call"], manifest.position["epoch"], manifest.metrics.items()
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"manifest {id_} is damaged: {error!r}") from error

@@ -29,8 +29,13 @@ def remember_staged(program_dir: Path, record: Path) -> None:
 
 def made(program_dir: Path, record: Path) -> dict[str, Path]:
     """Files that the program has made, by their path in its directory."""
-    staged = set(json.loads(record.read_text())) if record.exists() else set(_names(program_dir))
+    staged = _staged(program_dir, record)
     return {name: program_dir / name for name in _names(program_dir) if name not in staged}
+
+
+def _staged(program_dir: Path, record: Path) -> set[str]:
+    """What was there before the program had run."""
+    return set(json.loads(record.read_text())) if record.exists() else set(_names(program_dir))
 
 
 def archive_name(number: int) -> str:
@@ -66,6 +71,7 @@ def pack(program_dir: Path, names: list[str], archive: Path) -> None:
 def put_back(program_dir: Path, record: Path, checkpoint: Path | None) -> None:
     """Has the directory as it was when a checkpoint was taken, whose files are in a folder; as it was staged, without
     one. Raises ValueError where that holds what is no file of the directory."""
+    staged = _staged(program_dir, record)
     for path in made(program_dir, record).values():
         path.unlink()
     if checkpoint is None or not (checkpoint / INDEX).exists():
@@ -76,14 +82,16 @@ def put_back(program_dir: Path, record: Path, checkpoint: Path | None) -> None:
     for archive, names in where.items():
         with tarfile.open(checkpoint / archive) as tar:
             for name in names:
-                _extract(tar, tar.getmember(name), program_dir)
+                _extract(tar, tar.getmember(name), program_dir, staged)
 
 
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, program_dir: Path) -> None:
-    """A regular file inside of the directory, and nothing else. (`tarfile`'s own filters came with Python 3.11.4.)"""
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, program_dir: Path, staged: set[str]) -> None:
+    """A regular file inside of the directory that was not staged, and nothing else. (`tarfile`'s own filters came with
+    Python 3.11.4.)"""
     target = program_dir / member.name
     content = tar.extractfile(member) if member.isfile() else None
-    if content is None or not target.resolve().is_relative_to(program_dir.resolve()):
+    inside = target.resolve().is_relative_to(program_dir.resolve())
+    if content is None or not inside or os.path.normpath(member.name) in staged:
         raise ValueError(f"an archive of outputs has {member.name!r}, which is no file of the program's directory")
     target.parent.mkdir(parents=True, exist_ok=True)
     with content, target.open("wb") as file:

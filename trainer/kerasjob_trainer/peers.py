@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.wire import (
@@ -33,12 +32,14 @@ class Peer:
 
     def restore_point(self, revision: int) -> tuple[str | None, int | None]:
         """Of the leader: the checkpoint that a ring goes on from, and the rank of the worker that holds it."""
-        answer = self._json(f"/v1/restore?revision={revision}")
-        return answer["checkpoint"], answer["from"]
+        with self._ask("GET", f"/v1/restore?revision={revision}") as response:
+            answer = json.loads(response.read(ANSWER_MAX_BYTES))
+            return answer["checkpoint"], answer["from"]
 
     def held(self, revision: int) -> list[Saved]:
         """What the member held when the ring before this revision ended."""
-        return [Saved.from_json(one) for one in self._json(f"/v1/held?revision={revision}")["held"]]
+        with self._ask("GET", f"/v1/held?revision={revision}") as response:
+            return [Saved.from_json(one) for one in json.loads(response.read(ANSWER_MAX_BYTES))["held"]]
 
     def fetch(self, id_: str, name: str, target: Path) -> None:
         """Brings a file that the member holds."""
@@ -50,10 +51,6 @@ class Peer:
         body = json.dumps({"checkpoint": id_, "file": name, "share": to_wire(share)})
         with self._ask("POST", "/v1/share", body, timeout_seconds) as response:
             return from_wire(Sent, json.loads(response.read(ANSWER_MAX_BYTES)))
-
-    def _json(self, path: str) -> Any:
-        with self._ask("GET", path) as response:
-            return json.loads(response.read(ANSWER_MAX_BYTES))
 
     @contextmanager
     def _ask(
