@@ -11,6 +11,9 @@ from pydantic.config import JsonDict
 # A URI of a store: S3, or a directory (a mounted volume, or the local runner's).
 STORE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*|/.*)$"
 ABSOLUTE_PATH = r"^/[^\x00]*$"
+# A volume there would hide what the image needs, or be no directory of its own.
+NO_DATA_PATH = r"^[/.]+$|(^|/)\.\.(/|$)|^/+(\./+)*(bin|boot|dev|etc|lib|lib64|proc|run|sbin|sys|usr|var/run)(/|$)"
+OWN_DIRECTORY = "a directory of its own: not /, nothing with .., nothing of the system (/etc, /proc, /usr, …)"
 MANAGER = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s/]+$"
 NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 

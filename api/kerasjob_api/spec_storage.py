@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from kerasjob_api.spec_model import ABSOLUTE_PATH, NAME, STORE_URI, Model, rule
+from kerasjob_api.spec_model import ABSOLUTE_PATH, NAME, NO_DATA_PATH, OWN_DIRECTORY, STORE_URI, Model, rule
 
 
 class S3(Model):
@@ -59,6 +59,16 @@ class Storage(Model):
 
 class Data(Model):
     """Data that is brought to every worker before the program starts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    f"!self.path.matches(r'{NO_DATA_PATH}')", f"data[].path must be {OWN_DIRECTORY}", fieldPath=".path"
+                )
+            ]
+        }
+    )
 
     uri: str = Field(pattern=STORE_URI, max_length=2048, description="An object, or a prefix that ends with `/`.")
     path: str = Field(pattern=ABSOLUTE_PATH, max_length=4096, description="Where it is put in the pod.")

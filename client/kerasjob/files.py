@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from kerasjob import yaml_reader
 from kerasjob.errors import InvalidInput
 from kerasjob_api.constants import API_VERSION, KIND
 from kerasjob_api.names import JOB_NAME_MAX, is_job_name
@@ -80,49 +78,9 @@ def recipe_in(path: str | Path) -> dict[str, Any] | None:
     return with_text_keys(recipe) if isinstance(recipe, dict) and is_plain_data(recipe) else None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice: the first one would be lost without a word."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = True) -> dict[Hashable, Any]:
-    num_own = sum(key_node.tag != "tag:yaml.org,2002:merge" for key_node, _ in node.value)
-    loader.flatten_mapping(node)
-    merged = len(node.value) - num_own  # come first; a key of one's own takes the place of theirs
-    out: dict[Hashable, Any] = {}
-    own: set[Hashable] = set()
-    for index, (key_node, value_node) in enumerate(node.value):
-        key = loader.construct_object(key_node, deep=deep)
-        if not isinstance(key, Hashable):
-            raise yaml.MarkedYAMLError(problem="a key must be a plain value", problem_mark=key_node.start_mark)
-        if key in own:
-            raise yaml.MarkedYAMLError(problem=f"{key!r} is given twice", problem_mark=key_node.start_mark)
-        out[key] = loader.construct_object(value_node, deep=deep)
-        if index >= merged:
-            own.add(key)
-    return out
-
-
-# As kubectl reads them: `1e-3` is a number, a bare `y` is true.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
-_Loader.bool_values = {**_Loader.bool_values, "y": True, "n": False}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def _document(text: str, source: str) -> dict[str, Any]:
     """The one KerasJob of a file. Other kinds beside it (a ConfigMap, a Secret) mean nothing locally."""
-    try:
-        documents = [d for d in yaml.load_all(text, _Loader) if d is not None]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise InvalidInput(source, [f"{line}no valid YAML: {error.problem or error}"]) from error
-    except yaml.YAMLError as error:
-        raise InvalidInput(source, [f"no valid YAML: {error}"]) from error
+    documents = yaml_reader.documents(text, source)
     if not documents:
         raise InvalidInput(source, ["the file is empty; a KerasJob was expected"])
     if not all(isinstance(document, dict) for document in documents):

@@ -6,6 +6,7 @@ Called by the operator's store and by the client before it does anything.
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,7 @@ from kerasjob_api.constants import CONTROLLER
 from kerasjob_api.faults import readable
 from kerasjob_api.recipe import recipe_faults
 from kerasjob_api.spec import KerasJobSpec
-from kerasjob_api.spec_model import ABSOLUTE_PATH, MANAGER, NAME, STORE_URI
+from kerasjob_api.spec_model import ABSOLUTE_PATH, MANAGER, NAME, NO_DATA_PATH, OWN_DIRECTORY, STORE_URI
 from kerasjob_core.pod_template import template_faults
 from kerasjob_core.policies.rules import pattern
 
@@ -49,6 +50,7 @@ def _beyond_schema(data: Any) -> list[str]:
     if isinstance(program, dict):
         faults += _program_faults(program)
     faults += _storage_faults(data)
+    faults += _data_faults(data.get("data"))
     policy = data.get("failurePolicy")
     rules = policy.get("rules") if isinstance(policy, dict) else None
     for index, entry in enumerate(rules if isinstance(rules, list) else []):
@@ -80,6 +82,15 @@ def _storage_faults(data: dict[str, Any]) -> list[str]:
                 f" {encryption or 'no encryption'}"
             )
     return faults
+
+
+def _data_faults(data: Any) -> list[str]:
+    paths = [entry.get("path") if isinstance(entry, dict) else None for entry in data] if isinstance(data, list) else []
+    return [
+        f"spec.data[{index}].path: expected {OWN_DIRECTORY}, got {path!r:.80}"
+        for index, path in enumerate(paths)
+        if isinstance(path, str) and re.search(NO_DATA_PATH, path)
+    ]
 
 
 def _program_faults(program: dict[str, Any]) -> list[str]:

@@ -278,6 +278,8 @@ def test_the_server_refuses_by_rule_and_says_why(jobs):
             "checkpoint": {"uri": "s3://bucket/x", "keep": {"best": {"metric": "loss", "mode": "least"}}}
         },
         "spec.data[0].path: Invalid value": {"data": [{"uri": "s3://bucket/x", "path": "relative"}]},
+        "data[].path must be a directory of its own": {"data": [{"uri": "s3://bucket/x", "path": "/a/../proc"}]},
+        "spec.program.source: Too long: may not be more than 131072": {"program": {"source": "x" * 1_000_000}},
     }
     for words, spec in cases.items():
         run = jobs.apply("refused", check=False, **spec)

@@ -104,3 +104,21 @@ def test_validate_says_yes_or_all_faults(write, capsys):
     shown = capsys.readouterr().err
     assert "kind: expected KerasJob, got KerasJobs" in shown
     assert "spec.worker: unknown field; did you mean 'workers'?" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "a: &a [x, x]\n"
+            + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
+            "more than",
+        ),
+        ("a: &a [1, *a]", "recursive"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+    ],
+    ids=["aliases of aliases", "an alias within itself", "very deep"],
+)
+def test_a_file_that_grows_when_it_is_read_is_refused(write, text, fault):
+    (said,) = faults(write(text))
+    assert fault in said

@@ -26,3 +26,31 @@ def test_what_belongs_together_is_given_together(spec, faults):
     found, said = parse_spec(PROGRAM | spec)
     assert said == faults
     assert (found is None) == bool(faults)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "//",
+        "/.",
+        "/..",
+        "/data/../etc",
+        "/data/..",
+        "/proc",
+        "/./proc/",
+        "//usr/lib/python3",
+        "/var/run/x",
+        "/lib64",
+    ],
+)
+def test_data_has_a_directory_of_its_own(path):
+    found, (said,) = parse_spec(PROGRAM | {"data": [{"uri": "s3://bucket/x/", "path": path}]})
+    assert found is None
+    assert said.startswith("spec.data[0].path: expected a directory of its own")
+    assert said.endswith(f"got {path!r}")
+
+
+@pytest.mark.parametrize("path", ["/data", "/data/", "/mnist.npz", "/libraries/a..b", "/var/data", "/work/d", "/tmp/x"])
+def test_any_other_directory_is_good(path):
+    assert parse_spec(PROGRAM | {"data": [{"uri": "s3://bucket/x/", "path": path}]})[1] == ()
