@@ -17,7 +17,7 @@ from kerasjob_trainer.status import Status
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("document", ["docs/asks.md"])
+@pytest.mark.parametrize("document", ["docs/asks.md", "docs/kubernetes-rules.md"])
 def test_every_test_that_a_document_names_is_there(document):
     rows = [line for line in (ROOT / document).read_text().splitlines() if line.startswith("| ") and "---" not in line]
     for row in rows[1:]:
