@@ -37,6 +37,11 @@ def plan_name(job: str) -> str:
     return f"{job}-plan"
 
 
+def host_port(host: str, port: int) -> str:
+    """An address for URLs and for TensorFlow, of either family."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def tensorboard_name(job: str) -> str:
     """Deployment, Service and NetworkPolicy of the job's TensorBoard."""
     return f"{job}-tensorboard"

@@ -11,6 +11,7 @@ import orjson
 
 from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.constants import WORKER_REPORT_MAX_BYTES
+from kerasjob_api.names import host_port
 from kerasjob_api.wire import (
     Ring,
     WorkerReport,
@@ -47,8 +48,7 @@ class Agents:
             await self._session.close()
 
     async def _request(self, method: str, endpoint: Endpoint, path: str, uid: str, body: Any = None) -> WorkerReport:
-        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        url = f"http://{host}:{endpoint.agent_port}{path}"
+        url = f"http://{host_port(endpoint.host, endpoint.agent_port)}{path}"
         what = f"{method} {path}"
         data = None if body is None else orjson.dumps(body)
         headers = {"Authorization": f"Bearer {self.token(uid)}", "Accept-Encoding": "identity"}

@@ -58,5 +58,5 @@ async def serve(
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "0.0.0.0", settings.port).start()
+    await web.TCPSite(runner, None, settings.port).start()
     return runner

@@ -22,6 +22,7 @@ def deployment(ref: JobRef, spec: KerasJobSpec, image: str, log_format: str = "t
     assert spec.tensor_board is not None
     probe = {"tcpSocket": {"port": c.TENSORBOARD_PORT}, "periodSeconds": 5, "timeoutSeconds": 3}
     volumes, mounts = _volumes(ref, spec)
+    overlay = (spec.pod_template or {}).get("spec") or {}
     container: dict[str, Any] = {
         "name": "tensorboard",
         "image": image,
@@ -42,7 +43,9 @@ def deployment(ref: JobRef, spec: KerasJobSpec, image: str, log_format: str = "t
         "securityContext": render.POD_SECURITY,
         "containers": [container],
         "volumes": volumes,
-        "imagePullSecrets": list(spec.image_pull_secrets),
+        # What the workers need to be let onto nodes. Where on them they are to be is for accelerators, not for this.
+        "imagePullSecrets": [*spec.image_pull_secrets, *overlay.get("imagePullSecrets", [])],
+        "tolerations": [*spec.tolerations, *overlay.get("tolerations", [])],
     }
     if spec.service_account_name is not None:
         pod["serviceAccountName"] = spec.service_account_name

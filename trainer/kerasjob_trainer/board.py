@@ -34,7 +34,7 @@ INTERVAL_SECONDS = 5.0
 def main() -> int:
     """Serves until it is told to end. Exit codes: 0, TensorBoard's own where that ends, 2 where it cannot begin."""
     parser = argparse.ArgumentParser(prog="kerasjob tensorboard", description=__doc__)
-    parser.add_argument("--host", default="0.0.0.0", help="address to serve on")
+    parser.add_argument("--host", help="address to serve on; all of the machine where not given")
     parser.add_argument("--port", type=int, default=TENSORBOARD_PORT, help="port to serve on")
     options = parser.parse_args()
     file = Path(os.environ.get("KERASJOB_CONFIG", f"{CONFIG_DIR}/worker.json"))
@@ -92,8 +92,9 @@ def _is_inside(key: str) -> bool:
     return bool(parts) and not key.startswith("/") and ".." not in parts
 
 
-def _start(folder: Path, host: str, port: int, job: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", host, "--port", str(port)]
+def _start(folder: Path, host: str | None, port: int, job: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
+    command += ["--bind_all"] if host is None else ["--host", host]
     parent = os.getpid()
     return subprocess.Popen(
         # Its fast loader reads nothing that has just come.

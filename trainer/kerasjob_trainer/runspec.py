@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kerasjob_api.codec import from_wire, to_wire
+from kerasjob_api.names import host_port
 from kerasjob_api.wire import (
     CheckpointConfig,
     ExportConfig,
@@ -80,7 +81,7 @@ def spec_of(settings: Settings, ring: Ring, rank: int, checkpoint: str | None) -
         slot=settings.slot,
         rank=rank,
         revision=ring.revision,
-        hosts=tuple(f"{member.host}:{member.port}" for member in ring.members),
+        hosts=tuple(host_port(member.host, member.port) for member in ring.members),
         seed=config.seed,
         program=config.program,
         program_dir=str(settings.program_dir),

@@ -9,11 +9,13 @@ import hmac
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -66,9 +68,14 @@ class Api(Protocol):
 
 
 def serve(host: str, port: int, token: str, api: Api) -> ThreadingHTTPServer:
-    """Serves in threads of its own from now on. Raises OSError where the port is taken."""
+    """Serves in threads of its own from now on, without a host at all addresses of the machine, of both families.
+
+    Raises OSError where the port is taken.
+    """
     handler = type("Handler", (_Handler,), {"api": api, "token": token.encode()})
-    server = _Server((host, port), handler)
+    host = host or ("::" if socket.has_dualstack_ipv6() else "0.0.0.0")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    server: ThreadingHTTPServer = type("Server", (_Server,), {"address_family": family})((host, port), handler)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
 
@@ -76,6 +83,12 @@ def serve(host: str, port: int, token: str, api: Api) -> ThreadingHTTPServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024  # all workers of a ring come to its leader at once
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        TCPServer.server_bind(self)  # HTTPServer's own asks the name service for a name that nothing here uses
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -75,8 +75,14 @@ def test_a_tensorboard_is_as_restricted_as_a_worker_and_asks_for_no_gpu():
         storage={"s3": {"secretName": "keys"}},
         volumes=[{"name": "state", "persistentVolumeClaim": {"claimName": "state"}}],
         volumeMounts=[{"name": "state", "mountPath": "/state"}],
-        podTemplate={"spec": {"nodeSelector": {"gpu": "yes"}}},
-    )
+        tolerations=[{"key": "pool"}],
+        imagePullSecrets=[{"name": "ours"}],
+        podTemplate={
+            "spec": {
+                "nodeSelector": {"gpu": "yes"}, "tolerations": [{"key": "gpu"}], "imagePullSecrets": [{"name": "mine"}],
+            }
+        },
+    )  # fmt: skip
     body = tensorboard.deployment(REF, with_gpus, "image:1")["spec"]["template"]["spec"]
     (container,) = body["containers"]
     worker = render.pod_template(REF, with_gpus, "image:1", "text")["spec"]
@@ -85,6 +91,8 @@ def test_a_tensorboard_is_as_restricted_as_a_worker_and_asks_for_no_gpu():
     assert body["automountServiceAccountToken"] is False
     assert "nvidia.com/gpu" not in str(body)
     assert "nodeSelector" not in body
+    assert body["tolerations"] == [{"key": "pool"}, {"key": "gpu"}]
+    assert body["imagePullSecrets"] == [{"name": "ours"}, {"name": "mine"}]
     paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert paths == {
         "kerasjob-config": "/etc/kerasjob", "kerasjob-s3": "/var/run/kerasjob/s3", "kerasjob-work": "/work",
