@@ -20,7 +20,7 @@ lint() {
 IN_PARALLEL=(-n 2 --dist worksteal)
 unit() {
   say "unit and simulation"
-  pytest -q "${IN_PARALLEL[@]}" tests/simulation/test_day.py tests/unit tests/contract tests/simulation/test_simulation.py
+  pytest -q "${IN_PARALLEL[@]}" tests/simulation/test_day.py tests/unit tests/contract tests/simulation/test_s*.py
 }
 trainer() { say "trainer"; pytest -q "${IN_PARALLEL[@]}" tests/trainer; }
 fidelity() { say "fidelity: two workers against one process"; pytest -q tests/fidelity; }

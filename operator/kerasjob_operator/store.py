@@ -100,11 +100,11 @@ class Store:
         key = (metadata["namespace"], metadata["name"])
         entry, version = self._entries[key], int(metadata["resourceVersion"])
         old = entry.job
+        if version <= entry.version:
+            return  # also of an earlier job of this name: versions are of the whole cluster
         if old is not None and old.ref.uid != metadata["uid"]:
             entry.base_present, entry.rejection, old = False, None, None
             entry.confirmed_absent.clear()
-        if old is not None and version <= entry.version:
-            return
         if old is not None and old.generation != metadata.get("generation", 1):
             entry.rejection = None  # another spec may be accepted
         entry.job, entry.version = job_record(body, old), version
@@ -128,7 +128,7 @@ class Store:
         metadata = body["metadata"]
         entry, version = self._entries[key], int(metadata["resourceVersion"])
         old = entry.pods.get(metadata["name"])
-        if old is not None and old.worker.uid == metadata["uid"] and version <= old.version:
+        if old is not None and version <= old.version:
             return
         known = old.worker if old is not None and old.worker.uid == metadata["uid"] else None
         record = pods.worker(body, known)
