@@ -298,6 +298,62 @@ def test_what_may_not_change_does_not(jobs):
     jobs.apply("fixed", failurePolicy={"maxRestarts": 9})
 
 
+OF_ANOTHER = {"managedBy": "example.com/another"}  # so that nothing is made of it
+FULL = {
+    "image": "a",
+    "seed": 1,
+    "program": {"script": "a.py"},
+    "storage": {"s3": {"region": "a"}},
+    "data": [{"uri": "s3://bucket/a", "path": "/data"}],
+    "checkpoint": {"uri": "s3://bucket/a"},
+    "export": {"uri": "s3://bucket/a"},
+    "tensorBoard": {"uri": "s3://bucket/a"},
+}
+OTHERWISE = {
+    "image": "b",
+    "seed": 2,
+    "program": {"script": "b.py"},
+    "storage": {"s3": {"region": "b"}},
+    "data": [{"uri": "s3://bucket/b", "path": "/data"}],
+    "checkpoint": {"uri": "s3://bucket/b"},
+    "export": {"uri": "s3://bucket/b"},
+    "tensorBoard": {"uri": "s3://bucket/b"},
+    "managedBy": "example.com/yet-another",
+}
+
+
+def test_what_may_not_change_is_neither_changed_nor_added_nor_taken_away(jobs, plane):
+    jobs.apply("full", **FULL | OF_ANOTHER)
+    jobs.apply("bare", **OF_ANOTHER)
+
+    def refused(name: str, field: str, value: object) -> bool:
+        change = json.dumps({"spec": {field: value}})
+        run = plane.kubectl("patch", "kj", name, "--type=merge", "--dry-run=server", "-p", change, check=False)
+        return f"spec.{field} cannot change after the job was created" in run.stderr
+
+    assert [field for field, value in OTHERWISE.items() if not refused("full", field, value)] == []
+    optional = [field for field in OTHERWISE if field != "program"]
+    assert [field for field in optional if not refused("full", field, None)] == []
+    added = [field for field in optional if field != "managedBy"]
+    assert [field for field in added if not refused("bare", field, OTHERWISE[field])] == []
+
+
+def test_an_operator_that_begins_again_goes_on_with_a_job_of_any_phase(jobs, kubelet, operator):
+    jobs.apply("was-suspended", suspend=True)
+    jobs.apply("was-invalid", failurePolicy={"rules": [{"action": "Ignore", "onMessage": "("}]})
+    jobs.apply("was-ended", ttlSecondsAfterFinished=4)
+    jobs.wait_for_pods("was-ended-0-0")
+    kubelet.end("was-ended-0-0", 0, failure(reason="Done"))
+    for name, phase in (("suspended", "Suspended"), ("invalid", "Invalid"), ("ended", "Succeeded")):
+        jobs.wait(f"was-{name}", ".status.phase", phase)
+    operator.kill()
+    operator.start()
+    jobs.plane.kubectl("wait", "kj/was-ended", "--for=delete", "--timeout=20s")
+    jobs.apply("was-suspended", suspend=False)
+    jobs.apply("was-invalid", failurePolicy={"rules": []})
+    jobs.wait_for_pods("was-suspended-0-0", "was-invalid-0-0")
+
+
 def test_a_recipe_is_kept_whole_checked_and_fixed(jobs, plane):
     jobs.apply("recipe", program={"recipe": RECIPE})
     jobs.wait_for_pods("recipe-0-0", "recipe-1-0")

@@ -151,6 +151,46 @@ def test_a_pod_that_is_evicted_is_a_disruption(jobs, kubelet, plane):
     assert "PreemptionByScheduler" in status["lastFailure"]["message"]
 
 
+def test_a_rule_restarts_for_all_but_some_exit_codes(jobs, kubelet):
+    rule = {"action": "RestartJob", "onExitCodes": {"operator": "NotIn", "values": [3]}}
+    start(jobs, kubelet, "flaky", 150, failurePolicy={"maxRestarts": 5, "backoffSeconds": 0, "rules": [rule]})
+    kubelet.end("flaky-1-0", 10, failure(reason="UserError", exceptionType="OSError", message="try again"))
+    jobs.wait_for_pods("flaky-1-1")
+    assert jobs.get("flaky")["status"]["restarts"] == 1
+    kubelet.run("flaky-1-1", "127.0.1.155")
+    jobs.wait("flaky", ".status.ring.revision", "2")
+    kubelet.end("flaky-1-1", 3)
+    jobs.wait("flaky", ".status.phase", "Failed")
+
+
+def test_too_many_disruptions_without_a_step_end_the_job(jobs, kubelet):
+    jobs.apply("tossed", workers=1, failurePolicy={"maxDisruptions": 1, "backoffSeconds": 0})
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"}
+    for incarnation in range(2):
+        jobs.wait_for_pods(f"tossed-0-{incarnation}")
+        kubelet.patch(f"tossed-0-{incarnation}", phase="Failed", conditions=[target], reason="Preempting")
+    status = jobs.wait("tossed", ".status.phase", "Failed")["status"]
+    assert next(c for c in status["conditions"] if c["type"] == "Failed")["reason"] == "MaxDisruptionsExceeded"
+
+
+def test_where_there_is_no_room_the_schedulers_words_are_shown(jobs, kubelet):
+    jobs.apply("roomless")
+    jobs.wait_for_pods("roomless-0-0")
+    words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    kubelet.patch("roomless-0-0", phase="Pending", conditions=[scheduled])
+    status = jobs.wait("roomless", '.status.conditions[?(@.type=="Problem")].status', "True", 15)["status"]
+    assert words in next(c for c in status["conditions"] if c["type"] == "Problem")["message"]
+
+
+def test_an_elastic_job_begins_with_those_that_can_be_had(jobs, kubelet):
+    jobs.apply("partly", elastic={"minWorkers": 1, "waitSeconds": 1})
+    jobs.wait_for_pods("partly-0-0", "partly-1-0")
+    agent = kubelet.run("partly-0-0", "127.0.1.160")
+    jobs.wait("partly", ".status.ring.revision", "1")
+    eventually(lambda: [len(ring["members"]) for ring in agent.rings] == [1])
+
+
 # managedBy, and the size of a job.
 
 
