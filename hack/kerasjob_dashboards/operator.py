@@ -34,7 +34,7 @@ def operator() -> dashboard.Dashboard:
     made.with_panel(
         number(
             "Since all was listed",
-            "The longest of all operators.",
+            "Jobs and pods: the longest of all operators.",
             "s",
             "max(time() - kerasjob_last_resync_timestamp_seconds)",
             thresholds=((None, "green"), (600, "orange"), (1200, "red")),
@@ -109,7 +109,7 @@ def operator() -> dashboard.Dashboard:
             "Since a watch last spoke",
             "Servers say at least something every minute or so where there are jobs.",
             "s",
-            query("time() - kerasjob_watch_last_event_timestamp_seconds", "{{resource}} {{pod}}"),
+            query("time() - (kerasjob_watch_last_event_timestamp_seconds > 0)", "{{resource}} {{pod}}"),
         )
     )
     made.with_panel(

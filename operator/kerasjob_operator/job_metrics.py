@@ -46,7 +46,7 @@ class JobCollector(Collector):
 
 
 class _Families:
-    """All series that belong to one job: 14, and one for each phase that it was in."""
+    """All series that belong to one job: at most 13, and one for each phase that it was in."""
 
     def __init__(self) -> None:
         self.all: list[Metric] = []
@@ -68,6 +68,7 @@ class _Families:
         self._percent = self._gauge("kerasjob_progress_ratio", "How much of its current fit call a job has done")
         self._eta = self._gauge("kerasjob_progress_eta_seconds", "How long a job's current fit call takes yet")
         self._loss = self._gauge("kerasjob_progress_loss", "Loss of a job")
+        self._completion = self._gauge("kerasjob_completion_timestamp_seconds", "When a job ended, well or badly")
         self._goodput = self._gauge(
             "kerasjob_goodput_ratio", "Time in training steps that count, of all time since the start but suspended"
         )
@@ -86,6 +87,9 @@ class _Families:
         self._late.add_metric(key, is_true(status, ConditionType.CHECKPOINTS_LATE))
         self._restarts.add_metric(key, status.restarts)
         self._disruptions.add_metric(key, status.disruptions)
+        if status.completion_time is not None:
+            with contextlib.suppress(ValueError):
+                self._completion.add_metric(key, from_rfc3339(status.completion_time))
         if status.checkpoint is not None:
             with contextlib.suppress(ValueError):
                 self._saved.add_metric(key, from_rfc3339(status.checkpoint.saved_at))

@@ -14,7 +14,7 @@ from kerasjob_operator.api_client import ApiError, KubernetesApi
 from kerasjob_operator.kubernetes_cluster import JOBS, KubernetesCluster
 from kerasjob_operator.lease import Lease
 from kerasjob_operator.metrics import LAST_RESYNC, RECONCILE_ERRORS, RECONCILE_SECONDS
-from kerasjob_operator.pod_watch import PodWatch
+from kerasjob_operator.pod_watch import PODS, PodWatch
 from kerasjob_operator.queue import Key, WorkQueue
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store
@@ -50,6 +50,7 @@ class Loop:
         self._count_live_jobs = count_live_jobs
         self._jobs_listed = asyncio.Event()
         self._last_resync = time.monotonic()
+        LAST_RESYNC.labels(PODS.plural).set_function(lambda: min(watch.listed_at for watch in pod_watches))
 
     async def listed(self) -> None:
         """Waits for the first full listing: before it, what is not known may well be there."""
@@ -86,7 +87,7 @@ class Loop:
                     self._store.keep_jobs(listing, namespace)
                 self._store.forget_the_gone()
                 self._last_resync = time.monotonic()
-                LAST_RESYNC.set(time.time())
+                LAST_RESYNC.labels(JOBS.plural).set(time.time())
                 self._jobs_listed.set()
             except ApiError as error:
                 log.warning("not everything could be listed, will be tried again: %s", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from kerasjob_api.constants import Phase, Reason
+from kerasjob_api.constants import PLURAL, Phase, Reason
 from kerasjob_core.cluster import NameTaken, QuotaExceeded, Refused, Unavailable
 
 REGISTRY = CollectorRegistry()
@@ -48,7 +48,9 @@ LAST_EVENT = Gauge(
     "kerasjob_watch_last_event_timestamp_seconds", "When a watch last said something", ["resource"], registry=REGISTRY
 )
 IS_LEADER = Gauge("kerasjob_operator_leader", "1 for the operator that acts, 0 for one that waits", registry=REGISTRY)
-LAST_RESYNC = Gauge("kerasjob_last_resync_timestamp_seconds", "When everything was last listed", registry=REGISTRY)
+LAST_RESYNC = Gauge(
+    "kerasjob_last_resync_timestamp_seconds", "When all of them were last listed", ["resource"], registry=REGISTRY
+)
 
 # `rate` sees no increase where a series begins with its first event: what may be counted is there from the start, as 0.
 for _reason in (
@@ -66,3 +68,7 @@ for _phase in Phase:
     TRANSITIONS.labels(_phase.value)
 for _error in (*(each.__name__ for each in (NameTaken, Refused, QuotaExceeded, Unavailable)), "bug"):
     RECONCILE_ERRORS.labels(_error)
+# As 0: what was never heard or listed is as old as can be.
+for _resource in (PLURAL, "pods"):
+    LAST_EVENT.labels(_resource)
+    LAST_RESYNC.labels(_resource)

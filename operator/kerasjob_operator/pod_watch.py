@@ -33,6 +33,7 @@ class PodWatch:
         self._resync_seconds = resync_seconds
         self.listed = asyncio.Event()
         self.last_listing = time.monotonic()
+        self.listed_at = 0.0  # of the clock on the wall; 0 until it was for the first time
 
     async def run(self) -> None:
         """For ever."""
@@ -53,7 +54,7 @@ class PodWatch:
     async def _list(self) -> str:
         listing = await self._api.list_all(PODS, self._namespace, self._store.put_pod, OURS)
         self._store.keep_pods(listing, self._namespace)
-        self.last_listing = time.monotonic()
+        self.last_listing, self.listed_at = time.monotonic(), time.time()
         self.listed.set()
         return str(listing.version)
 

@@ -1,6 +1,7 @@
 """The chart: its objects are those of manifests/, and it installs, upgrades and goes without a job noticing."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -167,6 +168,49 @@ def test_what_a_platform_team_sets_is_there():
     } <= kinds
     groups = documents["PrometheusRule", "kerasjob"]["spec"]["groups"]
     assert "KerasJobStalled" in {rule["alert"] for rule in groups[0]["rules"]}
+
+
+def monitors(*options: str) -> dict[str, dict]:
+    """The specs of the objects of the Prometheus operator, by kind, of a release in team-ops."""
+    enabled = [f"--set=monitoring.{name}.enabled=true" for name in ("serviceMonitor", "podMonitor", "prometheusRule")]
+    text = helm("template", "two", str(CHART), "-n", "team-ops", "--skip-tests", *enabled, *options).stdout
+    kinds = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
+    return {d["kind"]: d["spec"] for d in yaml.safe_load_all(text) if d and d["kind"] in kinds}
+
+
+def expressions(rules: dict) -> dict[str, str]:
+    return {rule["alert"]: rule["expr"] for rule in rules["groups"][0]["rules"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "label"), [((), "team-ops/kerasjob-operator"), (("--set=monitoring.jobLabel=mine",), "mine")]
+)
+def test_alerts_of_a_release_hear_its_own_operators_alone(options, label):
+    made = monitors(*options)
+    (endpoint,) = made["ServiceMonitor"]["endpoints"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": label}]
+    for alert, expression in expressions(made["PrometheusRule"]).items():
+        selectors = re.findall(r"kerasjob_\w+(\{[^}]*\})?", expression.replace(label, "LABEL"))
+        assert selectors, alert
+        assert all('job="LABEL"' in selector for selector in selectors), alert
+
+
+def test_the_resync_and_no_other_number_decides_when_an_operator_is_deaf():
+    usual = expressions(monitors()["PrometheusRule"])
+    slow = expressions(monitors("--set=resyncSeconds=1800")["PrometheusRule"])
+    assert usual["KerasJobOperatorDeaf"].endswith("> 1200")
+    # Its liveness probe waits for three times as long and a minute.
+    assert slow.pop("KerasJobOperatorDeaf").endswith("> 5700")
+    assert slow.items() < usual.items()
+
+
+def test_a_service_monitor_without_the_service_is_refused_in_words():
+    run = helm(
+        "template", "kerasjob", str(CHART), "--set=monitoring.serviceMonitor.enabled=true",
+        "--set=monitoring.service.enabled=false", check=False,
+    )  # fmt: skip
+    assert run.returncode != 0
+    assert "monitoring.serviceMonitor.enabled: needs monitoring.service.enabled" in run.stderr
 
 
 class StrictLoader(yaml.SafeLoader):

@@ -11,7 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.integration.conftest import eventually
 from tests.integration.control_plane import ROOT
-from tests.integration.test_chart import CHART, helm, key
+from tests.integration.test_chart import CHART, helm, key, monitors
 from tests.unit.operator.test_job_metrics import a_full_status
 from tests.unit.operator.test_store import job
 
@@ -70,9 +70,8 @@ def operator_exposition() -> str:
     ):
         counter.inc()
     operator_metrics.API_REQUEST_SECONDS.labels("get", "pods").observe(0.1)
-    operator_metrics.LAST_EVENT.labels("pods").set(1)
     store, registry = Store("image"), CollectorRegistry()
-    store.put_job(job(**a_full_status()))
+    store.put_job(job(**a_full_status(completionTime="2026-01-01T00:00:00Z")))
     registry.register(JobCollector(store.jobs))
     both = (operator_metrics.REGISTRY, registry)
     assert [family.name for each in both for family in each.collect() if not family.samples] == []
@@ -107,6 +106,21 @@ def test_each_alert_is_tried_where_it_fires_and_where_it_is_silent():
 def test_alerts_ask_for_series_that_the_operator_has():
     asked = set(re.findall(r"kerasjob_\w+", " ".join(alert_rules().values())))
     assert asked - set(re.findall(r"(?m)^(kerasjob_\w+)", operator_exposition())) == set()
+
+
+def test_a_pod_that_looks_like_a_worker_can_tell_nothing_but_what_a_worker_tells():
+    (endpoint,) = monitors()["PodMonitor"]["podMetricsEndpoints"]
+    (kept,) = endpoint["metricRelabelings"]
+    assert (kept["action"], kept["sourceLabels"], endpoint["honorLabels"]) == ("keep", ["__name__"], False)
+
+    def names(text: str) -> set[str]:
+        return set(re.findall(r"(?m)^(\w+)", text))
+
+    def passing(text: str) -> set[str]:
+        return {name for name in names(text) if re.fullmatch(kept["regex"], name)}
+
+    assert passing(trainer_exposition()) == names(trainer_exposition())
+    assert passing(operator_exposition()) == set()
 
 
 @pytest.mark.parametrize("exposition", [operator_exposition, trainer_exposition])

@@ -30,6 +30,11 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- include "kerasjob.merged" (list (include "kerasjob.labels" (index . 0) | fromYaml) (index . 1)) }}
 {{- end }}
 
+{{/* The label by which Prometheus tells this release's operators from all others. */}}
+{{- define "kerasjob.jobLabel" -}}
+{{- .Values.monitoring.jobLabel | default (printf "%s/kerasjob-operator" .Release.Namespace) -}}
+{{- end }}
+
 {{/* Names of objects that are not in a namespace: two releases beside each other must not share them. */}}
 {{- define "kerasjob.clusterName" -}}
 {{- if eq .Release.Namespace "kerasjob-system" -}}kerasjob-operator{{- else -}}kerasjob-operator-{{ .Release.Namespace }}{{- end -}}

@@ -9,7 +9,11 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from kerasjob_operator.api_client import ApiError, KubernetesApi
+from kerasjob_operator.loop import Loop
+from kerasjob_operator.metrics import REGISTRY
 from kerasjob_operator.pod_watch import PODS, PodWatch
+from kerasjob_operator.queue import WorkQueue
+from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store
 
 
@@ -182,3 +186,22 @@ async def test_a_watch_that_breaks_goes_on_from_where_it_was(server, watching, m
     last = stream(("ADDED", pod("m-2-0", 9)), then_hang=True)
     await watching(["m-0-0", "m-1-0", "m-2-0"], listing(5, pod("m-0-0", 3)), cut, last)
     assert server.asked[-1][2]["resourceVersion"] == "8"
+
+
+async def test_the_oldest_listing_of_pods_is_told_and_none_before_each_namespace_was_listed(server, api):
+    """Alert KerasJobOperatorDeaf asks for it; that jobs can be listed says nothing of pods."""
+    store, settings = Store("image"), OperatorSettings()
+    first, second = (PodWatch(api, store, namespace, 300) for namespace in ("team-a", "team-b"))
+    Loop(api, None, store, WorkQueue(), None, [first, second], settings, lambda: 0)
+
+    def told():
+        return REGISTRY.get_sample_value("kerasjob_last_resync_timestamp_seconds", {"resource": "pods"})
+
+    server.answers = [listing(5), refused(403, "Forbidden"), listing(6)]
+    began = time.time()
+    await first._list()
+    with pytest.raises(ApiError, match="Forbidden"):
+        await second._list()
+    assert told() == 0
+    await second._list()
+    assert began <= told() == first.listed_at <= second.listed_at

@@ -70,3 +70,9 @@ def test_the_number_of_series_of_a_job_is_bounded():
 def test_when_it_saved_last_is_told_as_a_time():
     text = scraped(**a_full_status())
     assert value(text, 'kerasjob_checkpoint_saved_timestamp_seconds{name="m",namespace="default"}') == 1767225600
+
+
+def test_when_it_ended_is_told_as_a_time_and_nothing_before():
+    series = 'kerasjob_completion_timestamp_seconds{name="m",namespace="default"}'
+    assert series not in scraped(**a_full_status())
+    assert value(scraped(**a_full_status(completionTime="2026-01-01T00:00:00Z")), series) == 1767225600

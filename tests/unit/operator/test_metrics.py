@@ -6,6 +6,8 @@ from kerasjob_api.constants import Phase, Reason
 from kerasjob_api.exit_codes import REASONS, is_permanent
 from kerasjob_core.cluster import ClusterError, Conflict, NotFound
 from kerasjob_operator import metrics
+from kerasjob_operator.kubernetes_cluster import JOBS
+from kerasjob_operator.pod_watch import PODS
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,8 @@ from kerasjob_operator import metrics
             "error",
             {error.__name__ for error in ClusterError.__subclasses__() if error not in (Conflict, NotFound)},
         ),
+        (metrics.LAST_EVENT, "resource", {JOBS.plural, PODS.plural}),
+        (metrics.LAST_RESYNC, "resource", {JOBS.plural, PODS.plural}),
     ],
 )
 def test_what_can_be_foreseen_is_there_from_the_start(counter, label, foreseen):
