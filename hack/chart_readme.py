@@ -21,8 +21,8 @@ $ helm uninstall kerasjob -n kerasjob-system                                # th
 ```
 
 Two releases can live side by side, each for its own namespaces: `--set 'watch.namespaces={team-a}'`, and
-`--set crds.install=false` for all but one. What `kubectl apply -k manifests` has made is taken over with
-`--take-ownership --force-conflicts`.
+`--set crds.install=false --set monitoring.dashboards.enabled=false` for all but one. What `kubectl apply -k manifests`
+has made is taken over with `--take-ownership --force-conflicts`.
 
 | value | default | meaning |
 |---|---|---|

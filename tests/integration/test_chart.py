@@ -137,8 +137,57 @@ def test_values_that_cannot_be_are_refused_with_their_path(option, words):
 def test_with_a_list_of_namespaces_there_is_nothing_of_the_cluster():
     kinds = {d["kind"] for d in rendered("--set=watch.namespaces={team-a,team-b}", "--set=crds.install=false")}
     assert not {kind for kind in kinds if kind.startswith(("Cluster", "CustomResource"))}
-    roles = [d for d in rendered("--set=watch.namespaces={team-a,team-b}") if d["kind"] == "Role"]
-    assert sorted(d["metadata"]["namespace"] for d in roles) == ["kerasjob-system", "team-a", "team-b"]
+    assert roles_by_namespace("--set=watch.namespaces={team-a,team-b}") == {
+        "kerasjob-system": {"kerasjob-operator-own"},
+        "team-a": {"kerasjob-operator", "kerasjob-edit", "kerasjob-view"},
+        "team-b": {"kerasjob-operator", "kerasjob-edit", "kerasjob-view"},
+    }
+    alone = roles_by_namespace("--set=watch.namespaces={team-a}", "--set=rbac.aggregate=false")
+    assert alone["team-a"] == {"kerasjob-operator"}
+
+
+def roles_by_namespace(*options: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for document in rendered(*options):
+        if document["kind"] == "Role":
+            found.setdefault(document["metadata"]["namespace"], set()).add(document["metadata"]["name"])
+    return found
+
+
+def test_users_may_do_the_same_with_jobs_by_a_role_as_by_a_cluster_role():
+    roles = {
+        key(d): d["rules"] for d in rendered("--set=watch.namespaces={team-a}") if "Role" in d["kind"] and "rules" in d
+    }
+    cluster = {key(d): d["rules"] for d in rendered() if d["kind"] == "ClusterRole"}
+    for name in ("kerasjob-edit", "kerasjob-view"):
+        assert roles["Role", name] == cluster["ClusterRole", name]
+
+
+def with_the_test(*options: str) -> dict[tuple[str, str], dict]:
+    text = helm("template", "kerasjob", str(CHART), "-n", "kerasjob-system", *options).stdout
+    return {key(d): d for d in yaml.safe_load_all(text) if d}
+
+
+def test_the_metrics_are_for_the_monitoring_where_a_network_policy_is_asked_for():
+    made = with_the_test("--set=networkPolicy.enabled=true", "--set=monitoring.namespace=prometheus")
+    (rule,) = made["NetworkPolicy", "kerasjob-operator"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+    monitoring, test = rule["from"]
+    assert monitoring == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "prometheus"}}}
+    labels = made["Pod", "kerasjob-test-health"]["metadata"]["labels"]
+    assert test["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_pod_of_helm_test_is_no_operator_and_goes_where_operators_go():
+    made = with_the_test("--set=nodeSelector.pool=system", '--set-json=tolerations=[{"operator":"Exists"}]')
+    pod = made["Pod", "kerasjob-test-health"]
+    assert (pod["spec"]["nodeSelector"], pod["spec"]["tolerations"]) == ({"pool": "system"}, [{"operator": "Exists"}])
+    selector = made["Service", "kerasjob-operator"]["spec"]["selector"]
+    assert not selector.items() <= pod["metadata"]["labels"].items(), "the Service would lead to it"
+
+
+def test_there_is_no_test_where_there_is_no_service_to_ask():
+    assert ("Pod", "kerasjob-test-health") not in with_the_test("--set=monitoring.service.enabled=false")
 
 
 def test_what_a_platform_team_sets_is_there():
@@ -276,8 +325,9 @@ def test_labels_and_annotations_that_the_chart_has_as_well_are_said_once_and_the
             grafana = {"grafana_dashboard": "1"} if kind == "ConfigMap" else {}
             assert labels == {**everywhere, **of_monitor, **grafana}, name
         else:
-            # Two roles have labels of their own beside these.
-            assert {key: labels.get(key) for key in everywhere} == everywhere, name
+            # Two roles have labels of their own beside these, and the pod of `helm test` is no operator.
+            own_name = {"app.kubernetes.io/name": "kerasjob-test"} if kind == "Pod" else {}
+            assert {key: labels.get(key) for key in everywhere} == everywhere | own_name, name
     aggregated = documents["ClusterRole", "kerasjob-edit"]["metadata"]["labels"]
     assert aggregated["rbac.authorization.k8s.io/aggregate-to-admin"] == "true"
 
@@ -306,13 +356,22 @@ def test_a_release_may_have_a_number_for_a_name():
 
 def test_it_installs_upgrades_its_crd_and_goes_and_jobs_stay(plane, operator, tmp_path: Path):
     """Without a node its pods do not run; what is tried is what the API server is asked for."""
-    for team in ("helm-one", "helm-two"):
+    for team in ("helm-one", "helm-two", "grafana"):
         plane.kubectl("create", "namespace", team)
-    for team, crds in (("helm-one", "true"), ("helm-two", "false")):
-        helm(
-            "install", team, str(CHART), "-n", team, f"--set=watch.namespaces={{{team}}}", f"--set=crds.install={crds}",
-            "--take-ownership", plane=plane,
-        )  # fmt: skip
+
+    def install(team: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        dashboards = ("--set=monitoring.dashboards.enabled=true", "--set=monitoring.dashboards.namespace=grafana")
+        watch = f"--set=watch.namespaces={{{team}}}"
+        return helm("install", team, str(CHART), "-n", team, watch, *dashboards, *options, plane=plane, check=check)
+
+    install("helm-one", "--take-ownership")  # of the CRD, which kubectl has made here
+    for options in ((), ("--set=crds.install=false",)):
+        refused = install("helm-two", *options, check=False)
+        assert refused.returncode != 0
+        assert "exists and cannot be imported into the current release" in refused.stderr
+        helm("uninstall", "helm-two", "-n", "helm-two", "--ignore-not-found", plane=plane)
+    # As docs/operations.md has it: what there can be once in a cluster is the first one's.
+    install("helm-two", "--set=crds.install=false", "--set=monitoring.dashboards.enabled=false")
     job = {
         "apiVersion": "kerasjob.dev/v1alpha1",
         "kind": "KerasJob",
@@ -338,4 +397,4 @@ def test_it_installs_upgrades_its_crd_and_goes_and_jobs_stay(plane, operator, tm
     assert plane.kubectl("get", "kj/kept", "-n", "helm-one", "-o", "jsonpath={.metadata.uid}").stdout == uid
     plane.kubectl("apply", "-k", str(ROOT / "manifests"))
     plane.kubectl("delete", "kj/kept", "-n", "helm-one")
-    plane.kubectl("delete", "namespace", "helm-one", "helm-two", "--wait=false")
+    plane.kubectl("delete", "namespace", "helm-one", "helm-two", "grafana", "--wait=false")

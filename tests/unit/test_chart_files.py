@@ -1,8 +1,10 @@
 """Files of the chart that Helm only carries."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
 import chart_readme
@@ -39,8 +41,34 @@ def test_the_readme_is_what_the_values_say():
     assert (ROOT / "charts/kerasjob/README.md").read_text() == chart_readme.render(), "run `make generate`"
 
 
+VALUES = (ROOT / "charts/kerasjob/values.yaml").read_text()
+
+
+def paths_of(values: object, schema: dict, path: str = "") -> Iterator[str]:
+    """Of each value. A group has the names that its schema has, and no other may be set; in an open map all may."""
+    if not isinstance(values, dict) or "properties" not in schema:
+        yield path
+        return
+    assert schema["additionalProperties"] is False, path
+    # What is set for all charts of a release is no value of ours.
+    assert set(values) | ({"global"} if not path else set()) == set(schema["properties"]), path
+    for name, value in values.items():
+        yield from paths_of(value, schema["properties"][name], f"{path}.{name}" if path else name)
+
+
 def test_every_value_is_described_and_in_the_schema():
     """A comment above each value, or above the group that it is in."""
-    text = (ROOT / "charts/kerasjob/values.yaml").read_text()
-    schema = yaml.safe_load((ROOT / "charts/kerasjob/values.schema.json").read_text())
-    assert set(yaml.safe_load(text)) | {"global"} == set(schema["properties"])
+    schema = json.loads((ROOT / "charts/kerasjob/values.schema.json").read_text())
+    paths = list(paths_of(yaml.safe_load(VALUES), schema))
+    described = {path for path, _ in chart_readme.rows(VALUES)}
+    groups = {path: {path.rsplit(".", depth)[0] for depth in range(path.count(".") + 1)} for path in paths}
+    assert len(paths) > 40
+    assert [path for path in paths if not groups[path] & described] == []
+
+
+def test_a_value_that_is_new_in_a_group_is_found():
+    schema = json.loads((ROOT / "charts/kerasjob/values.schema.json").read_text())
+    values = yaml.safe_load(VALUES)
+    values["monitoring"]["podMonitor"]["timeout"] = "1s"
+    with pytest.raises(AssertionError, match=r"monitoring\.podMonitor"):
+        list(paths_of(values, schema))

@@ -18,6 +18,12 @@ app.kubernetes.io/name: kerasjob-operator
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{/* The pod of `helm test`. */}}
+{{- define "kerasjob.testSelector" -}}
+app.kubernetes.io/name: kerasjob-test
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
 {{/* The selector's come last: what has others would not be found by the Deployment, the Service, the ServiceMonitor or the budget. */}}
 {{- define "kerasjob.labels" -}}
 {{- $own := dict "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service }}
@@ -66,4 +72,20 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, create]
+{{- end }}
+
+{{/* What users may do with jobs. */}}
+{{- define "kerasjob.editRules" -}}
+- apiGroups: [kerasjob.dev]
+  resources: [kerasjobs]
+  verbs: [get, list, watch, create, update, patch, delete, deletecollection]
+- apiGroups: [kerasjob.dev]
+  resources: [kerasjobs/scale]
+  verbs: [get, update, patch]
+{{- end }}
+
+{{- define "kerasjob.viewRules" -}}
+- apiGroups: [kerasjob.dev]
+  resources: [kerasjobs]
+  verbs: [get, list, watch]
 {{- end }}
