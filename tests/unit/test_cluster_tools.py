@@ -310,6 +310,18 @@ def test_the_dockerfile_copies_what_the_digest_covers():
         assert all(f"COPY {source} " in dockerfile for source in image.sources)
 
 
+OCI_LABELS = {"title", "description", "licenses", "version", "revision", "source"}
+
+
+@pytest.mark.parametrize("image", [image.name for image in images.IMAGES])
+def test_an_image_says_what_it_is_and_of_which_sources_after_all_layers(image):
+    (stage,) = re.findall(rf"(?ms)^FROM python AS {image}$(.*?)(?=^FROM |\Z)", (paths.ROOT / "Dockerfile").read_text())
+    label = stage.index("\nLABEL ")
+    assert set(re.findall(r"org\.opencontainers\.image\.(\w+)=", stage[label:])) == OCI_LABELS
+    assert {name for name, _ in re.findall(r"(?m)^ARG (\w+)=(.*)$", stage)} == {"VERSION", "REVISION", "SOURCE"}
+    assert not re.search(r"(?m)^(RUN|COPY) ", stage[label:]), "another revision would build all of it again"
+
+
 def test_a_changed_image_under_the_same_tag_changes_the_pod_template():
     deployment = yaml.safe_load(f"""
         kind: Deployment
