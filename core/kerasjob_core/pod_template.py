@@ -9,6 +9,7 @@ import difflib
 from typing import Any
 
 from kerasjob_api.constants import CONTAINER_NAME, GROUP
+from kerasjob_core.core_objects import KEYS, list_faults, text_map_faults
 
 # What the operator relies on, or what would break a worker's isolation.
 RESERVED_POD = {
@@ -43,33 +44,55 @@ def template_faults(template: dict[str, Any]) -> list[str]:
         for key in template
         if key not in ("metadata", "spec")
     ]
-    metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
-    if not isinstance(metadata, dict) or not isinstance(spec, dict):
-        return [*faults, "spec.podTemplate: metadata and spec must be objects"]
-    for key in metadata:
+    metadata, spec = ({} if template.get(name) is None else template[name] for name in ("metadata", "spec"))
+    for name, value in (("metadata", metadata), ("spec", spec)):
+        if not isinstance(value, dict):
+            faults.append(f"spec.podTemplate.{name}: expected an object, got {value!r:.80}")
+    if isinstance(metadata, dict):
+        faults += _metadata_faults(metadata)
+    if isinstance(spec, dict):
+        faults += _pod_faults(spec)
+    return faults
+
+
+def _metadata_faults(metadata: dict[str, Any]) -> list[str]:
+    faults = []
+    for key, value in metadata.items():
+        path = f"spec.podTemplate.metadata.{key}"
         if key not in ("labels", "annotations"):
-            faults.append(f"spec.podTemplate.metadata.{key}: only labels and annotations can be set")
-    for label in metadata.get("labels") or {}:
-        if str(label).startswith(f"{GROUP}/"):
-            faults.append(f"spec.podTemplate.metadata.labels.{label}: labels of {GROUP} are the operator's")
+            faults.append(f"{path}: only labels and annotations can be set")
+            continue
+        faults += text_map_faults(value, path)
+        if key == "labels" and isinstance(value, dict):
+            ours = [label for label in value if str(label).startswith(f"{GROUP}/")]
+            faults += [f"{path}.{label}: labels of {GROUP} are the operator's" for label in ours]
+    return faults
+
+
+def _pod_faults(spec: dict[str, Any]) -> list[str]:
+    faults = []
     for key, value in spec.items():
         path = f"spec.podTemplate.spec.{key}"
         if key in RESERVED_POD:
             faults.append(f"{path}: cannot be set: {RESERVED_POD[key]}")
         elif key not in POD_FIELDS:
-            near = difflib.get_close_matches(key, POD_FIELDS, n=1)
+            near = difflib.get_close_matches(str(key), POD_FIELDS, n=1)
             faults.append(f"{path}: unknown field" + (f"; did you mean {near[0]!r}?" if near else ""))
-        elif key == "containers":
-            faults += _container_faults(value, path)
+        elif key in KEYS:
+            faults += list_faults(key, value, path)
+            if key == "containers":
+                faults += _container_faults(value, path)
     return faults
 
 
 def _container_faults(containers: Any, path: str) -> list[str]:
+    if containers is None:
+        return [f"{path}: cannot be taken away: the trainer is one of them"]
     faults = []
-    if not isinstance(containers, list) or not all(isinstance(c, dict) for c in containers):
-        return [f"{path}: expected a list of objects"]
-    for index, container in enumerate(containers):
-        if "name" not in container:
+    for index, container in enumerate(containers if isinstance(containers, list) else []):
+        if not isinstance(container, dict):
+            continue
+        if container.get("name") is None:
             faults.append(f"{path}[{index}].name: required: containers merge by name")
         elif container["name"] == CONTAINER_NAME:
             faults += [

@@ -16,6 +16,7 @@ from kerasjob_api.faults import readable
 from kerasjob_api.recipe import recipe_faults
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.spec_model import ABSOLUTE_PATH, MANAGER, NAME, NO_DATA_PATH, OWN_DIRECTORY, STORE_URI
+from kerasjob_core.core_objects import core_object_faults, too_deep
 from kerasjob_core.pod_template import template_faults
 from kerasjob_core.policies.rules import pattern
 
@@ -30,6 +31,8 @@ EXPECTED = {
 
 def parse_spec(data: Any) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
     """The typed spec, or None and what is wrong with it."""
+    if isinstance(data, dict) and (faults := too_deep(data)):
+        return None, tuple(faults)
     beyond = tuple(_beyond_schema(data))
     try:
         spec = KerasJobSpec.model_validate(data)
@@ -58,6 +61,7 @@ def _beyond_schema(data: Any) -> list[str]:
             faults += _rule_faults(entry, f"spec.failurePolicy.rules[{index}]", workers)
     if isinstance(template, dict):
         faults += template_faults(template)
+    faults += core_object_faults(data)
     for index, entry in enumerate(data["env"] if isinstance(data.get("env"), list) else []):
         name = entry.get("name") if isinstance(entry, dict) else None
         if isinstance(name, str) and name.startswith("KERASJOB_"):

@@ -17,7 +17,8 @@ import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTClientObject
 
-from kerasjob_operator.listing import Listing
+from kerasjob_operator import json_text
+from kerasjob_operator.listing import Listing, take_over
 from kerasjob_operator.metrics import API_REQUEST_SECONDS, API_REQUESTS
 
 CONNECTIONS = 100
@@ -144,8 +145,10 @@ class KubernetesApi:
             if token:
                 query["continue"] = token
             page = await self._request("list", "GET", resource, namespace, query=query)
+            if "items" not in page:
+                raise ApiError(0, "Unreadable", f"no list of {resource.plural}: {page.get('message', '')}")
             for body in page["items"]:
-                take(body)
+                take_over(resource.plural, body, take)
                 uids.add(body["metadata"]["uid"])
             token = page["metadata"].get("continue", "")
             if not token:
@@ -175,7 +178,7 @@ class KubernetesApi:
                 if response.status >= 400:
                     raise self._error(response, await response.read())
                 async for line in response.content:
-                    event = orjson.loads(line)
+                    event = json_text.loads(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
                         raise ApiError(int(status.get("code", 0)), status.get("reason", ""), status.get("message", ""))
@@ -247,7 +250,7 @@ class KubernetesApi:
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except ValueError:
         return {"message": data[:500].decode(errors="replace")}
     return value if isinstance(value, dict) else {"message": str(value)[:500]}

@@ -12,6 +12,8 @@ from typing import Any
 import kopf
 
 from kerasjob_api import constants as c
+from kerasjob_operator import json_text
+from kerasjob_operator.listing import take_over
 from kerasjob_operator.metrics import LAST_EVENT
 from kerasjob_operator.store import Store
 
@@ -59,6 +61,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 def register(store: Store) -> kopf.OperatorRegistry:
     """The handlers, bound to a store."""
     registry = kopf.OperatorRegistry()
+    json_text.teach_kopf()
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -70,6 +73,6 @@ def register(store: Store) -> kopf.OperatorRegistry:
         if type == "DELETED":
             store.drop_job((body["metadata"]["namespace"], body["metadata"]["name"]), body["metadata"]["uid"])
         else:
-            store.put_job(dict(body))
+            take_over(c.PLURAL, dict(body), store.put_job)
 
     return registry

@@ -47,6 +47,12 @@ FIRST_STEP_SECONDS = Histogram(
 LAST_EVENT = Gauge(
     "kerasjob_watch_last_event_timestamp_seconds", "When a watch last said something", ["resource"], registry=REGISTRY
 )
+UNREADABLE = Counter(
+    "kerasjob_unreadable_objects_total",
+    "Objects that were passed by because of a fault of ours",
+    ["resource"],
+    registry=REGISTRY,
+)
 IS_LEADER = Gauge("kerasjob_operator_leader", "1 for the operator that acts, 0 for one that waits", registry=REGISTRY)
 LAST_RESYNC = Gauge(
     "kerasjob_last_resync_timestamp_seconds", "When all of them were last listed", ["resource"], registry=REGISTRY
@@ -64,6 +70,8 @@ for _reason in (
 ):
     RESTARTS.labels(_reason.value)
 DISRUPTIONS.labels(Reason.WORKER_DISRUPTED.value)
+for _resource in ("kerasjobs", "pods"):
+    UNREADABLE.labels(_resource)
 for _phase in Phase:
     TRANSITIONS.labels(_phase.value)
 for _error in (*(each.__name__ for each in (NameTaken, Refused, QuotaExceeded, Unavailable)), "bug"):

@@ -41,9 +41,15 @@ def merge(base: Any, patch: Any, name: str = "") -> Any:
 
 
 def _merge_by(key: str, base: list[Any], patch: list[Any]) -> list[Any]:
-    patches = {item[key]: item for item in patch if isinstance(item, dict) and key in item}
-    merged = [merge(item, patches.pop(item[key], {})) if item.get(key) in patches else item for item in base]
-    return [
-        *merged,
-        *(item for item in patch if not isinstance(item, dict) or item.get(key) in patches or key not in item),
-    ]
+    patches = {name: item for item in patch if (name := _name(item, key)) is not None}
+    merged = []
+    for item in base:
+        name = _name(item, key)
+        merged.append(merge(item, patches.pop(name)) if name in patches else item)
+    return [*merged, *(item for item in patch if (name := _name(item, key)) is None or name in patches)]
+
+
+def _name(item: Any, key: str) -> str | int | None:
+    """What an entry is known by; None where that cannot be compared: it is the server's to judge."""
+    name = item.get(key) if isinstance(item, dict) else None
+    return name if isinstance(name, (str, int)) else None

@@ -7,11 +7,14 @@ version that is asked for. A watch of kopf's is there for the jobs.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
+from typing import Any
 
 from kerasjob_api.constants import Label
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
+from kerasjob_operator.listing import take_over
 from kerasjob_operator.metrics import LAST_EVENT
 from kerasjob_operator.store import Store, pod_key
 
@@ -64,7 +67,7 @@ class PodWatch:
                 async for kind, body in self._api.watch(PODS, self._namespace, version, OURS):
                     version = body["metadata"]["resourceVersion"]
                     LAST_EVENT.labels("pods").set(time.time())
-                    self._take(kind, body)
+                    take_over(PODS.plural, body, functools.partial(self._take, kind))
             except ApiError as error:
                 if error.code != 0:
                     raise
@@ -72,12 +75,10 @@ class PodWatch:
                 log.info("the watch of pods broke and goes on: %s", error.message)
                 await asyncio.sleep(LIST_AGAIN_SECONDS)
 
-    def _take(self, kind: str, body: dict[str, object]) -> None:
+    def _take(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "DELETED":
-            key = pod_key(body)
+            key, metadata = pod_key(body), body["metadata"]
             if key is not None:
-                metadata = body["metadata"]
-                assert isinstance(metadata, dict)
                 self._store.drop_pod(key, metadata["name"], metadata["uid"])
         elif kind in ("ADDED", "MODIFIED"):
             self._store.put_pod(body)

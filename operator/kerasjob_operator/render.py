@@ -195,7 +195,9 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str, log_format: str) -
         "prometheus.io/path": "/metrics",
     }
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": scrape}, "spec": pod_spec}
-    merged: dict[str, Any] = merge(body, spec.pod_template or {})
+    # `spec:` with nothing below it takes nothing away.
+    overlay = {key: value for key, value in (spec.pod_template or {}).items() if value is not None}
+    merged: dict[str, Any] = merge(body, overlay)
     return merged
 
 

@@ -8,6 +8,7 @@ cluster: a restarted operator begins with an empty store.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections import defaultdict
@@ -17,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kerasjob_api.constants import KIND, Label
+from kerasjob_api.constants import KIND, PLURAL, Label
 from kerasjob_api.names import is_job_name, pod_name
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import KerasJobStatus
@@ -27,7 +28,10 @@ from kerasjob_core.times import from_rfc3339
 from kerasjob_core.validate import parse_spec
 from kerasjob_operator import pods
 from kerasjob_operator.listing import Listing
+from kerasjob_operator.metrics import UNREADABLE
 from kerasjob_operator.slim import slim
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 
@@ -255,8 +259,7 @@ def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
     if old is not None and old.generation == generation:
         spec, faults = old.spec, old.faults
     else:
-        spec, faults = parse_spec(body.get("spec"))
-        spec = None if spec is None else slim(spec)
+        spec, faults = _spec(body)
         if spec is not None and not is_job_name(metadata["name"]):
             spec, faults = None, (f"metadata.name: {metadata['name']!r} cannot name a service and pods",)
     return Job(
@@ -269,6 +272,17 @@ def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
         faults=faults,
         deleting="deletionTimestamp" in metadata,
     )
+
+
+def _spec(body: dict[str, Any]) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
+    try:
+        spec, faults = parse_spec(body.get("spec"))
+    except Exception as error:
+        # A hole in our own checks: the user is told, and all other jobs go on.
+        UNREADABLE.labels(PLURAL).inc()
+        log.exception("the spec of %s/%s cannot be read", body["metadata"]["namespace"], body["metadata"]["name"])
+        return None, (f"spec: the operator cannot read it: {type(error).__name__}: {error!s:.200}",)
+    return None if spec is None else slim(spec), faults
 
 
 def _without_numbers(rejection: Waiting | None) -> tuple[str, str] | None:

@@ -379,6 +379,33 @@ def test_a_misspelt_pod_template_is_invalid_and_makes_nothing(jobs):
     assert jobs.children("template") == set()
 
 
+def test_one_job_of_any_shape_keeps_no_other_from_the_operator(jobs, operator, plane):
+    """Neither what the watch brings nor what a restarted operator lists."""
+    jobs.apply("bad-labels", podTemplate={"metadata": {"labels": 5}})
+    jobs.made.append("deep")
+    deep = '{"a":' * 3000 + "1" + "}" * 3000
+    body = (
+        '{"apiVersion": "kerasjob.dev/v1alpha1", "kind": "KerasJob", "metadata": {"name": "deep"},'
+        f' "spec": {{"program": {{"source": "pass"}}, "podTemplate": {deep}}}}}'
+    )
+    uri = "/apis/kerasjob.dev/v1alpha1/namespaces/default/kerasjobs"
+    plane.kubectl("create", f"--raw={uri}", "-f", "-", stdin=body)
+    for name, fault in (
+        ("bad-labels", "spec.podTemplate.metadata.labels: expected an object of texts, got 5"),
+        ("deep", "spec.podTemplate: nested more than 32 deep"),
+    ):
+        jobs.plane.kubectl("wait", f"kj/{name}", "--for=jsonpath={.status.phase}=Invalid", "--timeout=20s")
+        path = 'jsonpath={.status.conditions[?(@.type=="Invalid")].message}'
+        assert plane.kubectl("get", "kj", name, "-o", path).stdout == fault
+    jobs.apply("beside")
+    jobs.wait_for_pods("beside-0-0")
+    operator.kill()
+    operator.start()
+    jobs.apply("after")
+    jobs.wait_for_pods("after-0-0")
+    assert "has failed" not in operator.log.read_text()
+
+
 def test_a_field_that_only_the_server_knows_is_invalid_in_its_words(jobs):
     jobs.apply("deep", podTemplate={"spec": {"containers": [{"name": "trainer", "imagePolicy": "x"}]}})
     job = jobs.wait("deep", ".status.phase", "Invalid")
