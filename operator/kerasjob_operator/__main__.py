@@ -36,6 +36,7 @@ async def run(settings: OperatorSettings) -> None:
     agents = Agents(await key.load(api, settings.namespace))
     queue = WorkQueue()
     store = Store(settings.default_image)
+    queue.is_urgent = store.is_urgent
     lease = Lease(lease_api, settings.namespace, settings.identity or socket.gethostname(), store.look_again)
     api.may_write = lease.is_held
     # Of several operators one tells of the jobs: twice the series would be twice the jobs.

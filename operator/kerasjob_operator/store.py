@@ -96,6 +96,17 @@ class Store:
         observed = self.observe(key)
         return list(observed.workers) if observed is not None else []
 
+    def is_urgent(self, key: Key) -> bool:
+        """Whether somebody waits for the job's next pass: it was changed, and that has not been looked at yet, or is
+        suspended and still has pods. A new job is none: thousands may come at once."""
+        entry = self._entries.get(key)
+        if entry is None or entry.job is None:
+            return False
+        job = entry.job
+        if job.spec is not None and job.spec.suspend:
+            return any(pod.job_uid == job.ref.uid and not pod.worker.deleting for pod in entry.pods.values())
+        return job.deleting or 0 < job.status.observed_generation < job.generation
+
     def put_job(self, body: dict[str, Any]) -> None:
         """A KerasJob as the API server has it. Older than what is known: ignored."""
         metadata = body["metadata"]

@@ -183,3 +183,22 @@ def test_a_confirmed_absence_ends_when_the_pod_is_seen(store):
     assert store.observe(KEY).confirmed_absent == {"m-0-0"}
     store.put_pod(pod())
     assert store.observe(KEY).confirmed_absent == frozenset()
+
+
+def test_what_a_user_waits_for_is_urgent_and_a_new_job_is_not(store):
+    assert not store.is_urgent(KEY)
+    store.put_job(job())
+    assert not store.is_urgent(KEY)
+    store.put_job(job(2, generation=2, observedGeneration=1))
+    assert store.is_urgent(KEY)
+    store.put_job(job(3, generation=2, observedGeneration=2))
+    assert not store.is_urgent(KEY)
+    suspended = {"program": {"source": "pass"}, "suspend": True}
+    store.put_job(job(4, generation=3, spec=suspended, observedGeneration=3))
+    assert not store.is_urgent(KEY), "it has no pods"
+    store.put_pod(pod())
+    assert store.is_urgent(KEY), "a thousand pods take several passes"
+    going = job(5, generation=3, observedGeneration=3)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    store.put_job(going)
+    assert store.is_urgent(KEY)
