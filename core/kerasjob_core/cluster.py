@@ -11,6 +11,7 @@ ClusterError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from kerasjob_api.status import KerasJobStatus
@@ -77,5 +78,6 @@ class Cluster(Protocol):
     async def confirm_absent(self, job: Job, action: ConfirmAbsent) -> None:
         """Reads the pod directly; if it is there the store has it afterwards, else the absence is confirmed."""
 
-    async def push_ring(self, job: Job, action: PushRing) -> None:
-        """Gives the ring to an agent and keeps its report. Raises Unavailable."""
+    async def push_rings(self, job: Job, actions: Sequence[PushRing]) -> None:
+        """Gives the ring to agents and keeps their reports. Raises Unavailable once all were tried: one that does not
+        answer keeps the ring from nobody else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kerasjob_core.cluster import Cluster, Unavailable
+from kerasjob_core.cluster import Cluster
 from kerasjob_core.decide import decide
 from kerasjob_core.observed import Job
 from kerasjob_core.plan import Action, ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Plan, PushRing
@@ -23,21 +23,18 @@ async def reconcile(cluster: Cluster, namespace: str, name: str, now: float, set
 
 
 async def apply(cluster: Cluster, job: Job, plan: Plan) -> None:
-    """Carries a plan out: the status first, events only once it is written, then actions in order, deletions first."""
+    """Carries a plan out: the status first, events only once it is written, then actions in order, deletions
+    first, and last the ring to all that it is for, at once: one that is cut off takes seconds."""
     if plan.status is not None:
         await cluster.write_status(job, plan.status)
         for event in plan.events:
             await cluster.emit(job.ref, event)
-    unreachable: Unavailable | None = None
     for action in plan.actions:
-        try:
+        if not isinstance(action, PushRing):
             await _carry_out(cluster, job, action)
-        except Unavailable as error:
-            if not isinstance(action, PushRing):
-                raise
-            unreachable = error  # an agent that does not answer keeps the ring from nobody else
-    if unreachable is not None:
-        raise unreachable
+    pushes = [action for action in plan.actions if isinstance(action, PushRing)]
+    if pushes:
+        await cluster.push_rings(job, pushes)
 
 
 async def _carry_out(cluster: Cluster, job: Job, action: Action) -> None:
@@ -52,5 +49,3 @@ async def _carry_out(cluster: Cluster, job: Job, action: Action) -> None:
             await cluster.delete_job(job, action)
         case ConfirmAbsent():
             await cluster.confirm_absent(job, action)
-        case PushRing():
-            await cluster.push_ring(job, action)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from kerasjob_api import constants as c
@@ -180,10 +181,17 @@ class KubernetesCluster:
                 _raise(error, job)
             self._store.confirm_absent((job.ref.namespace, job.ref.name), action.name)
 
-    async def push_ring(self, job: Job, action: PushRing) -> None:
-        """Gives the ring to an agent."""
-        report = await self._agents.push_ring(action.endpoint, action.ring)
-        self._store.put_report((job.ref.namespace, job.ref.name), action.worker, report)
+    async def push_rings(self, job: Job, actions: Sequence[PushRing]) -> None:
+        """Gives the ring to agents."""
+        key, unreachable = (job.ref.namespace, job.ref.name), None
+        answers = await self._agents.push_rings([(action.endpoint, action.ring) for action in actions])
+        for action, answer in zip(actions, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                unreachable = answer
+            else:
+                self._store.put_report(key, action.worker, answer)
+        if unreachable is not None:
+            raise unreachable
 
     async def _template(self, job: Job) -> str:
         """The pod as it was pinned at the first start, as JSON."""

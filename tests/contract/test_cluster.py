@@ -138,7 +138,7 @@ async def test_a_pushed_ring_is_seen_in_the_workers_report(started):
     ring = ring_of(started)
     await write_ring(started, ring)
     for _ in range(2):  # the same revision twice is no fault
-        await started.cluster.push_ring(started.seen().job, push(started, ring))
+        await started.cluster.push_rings(started.seen().job, [push(started, ring)])
         assert started.seen().workers[0].report.revision == 1
 
 
@@ -151,4 +151,4 @@ async def test_a_ring_for_nobody_is_unavailable(started):
     await started.cluster.delete_worker(started.seen().job, DeleteWorker(worker.name, worker.uid))
     await started.until(lambda seen: all(w.has_ended for w in seen.workers))
     with pytest.raises(Unavailable):
-        await started.cluster.push_ring(started.seen().job, action)
+        await started.cluster.push_rings(started.seen().job, [action])

@@ -211,7 +211,17 @@ class SimulatedCluster:
         else:
             self.confirmed_absent |= {action.name}
 
-    async def push_ring(self, job, action):
+    async def push_rings(self, job, actions):
+        unreachable = None
+        for action in actions:
+            try:
+                await self._push_ring(job, action)
+            except Unavailable as error:
+                unreachable = error
+        if unreachable is not None:
+            raise unreachable
+
+    async def _push_ring(self, job, action):
         world = self.world
 
         def effect(late=False):

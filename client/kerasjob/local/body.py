@@ -186,7 +186,13 @@ class LocalCluster:
         if action.name not in self._entries and action.name not in self._confirmed_absent:
             self._confirmed_absent |= {action.name}
 
-    async def push_ring(self, job: Job, action: PushRing) -> None:
+    async def push_rings(self, job: Job, actions: Sequence[PushRing]) -> None:
+        answers = await asyncio.gather(*(self._push(action) for action in actions), return_exceptions=True)
+        for answer in answers:
+            if answer is not None:
+                raise answer
+
+    async def _push(self, action: PushRing) -> None:
         self._keep(action.worker, await asyncio.to_thread(self._client.push_ring, action.endpoint, action.ring))
 
     # What a kubelet and a poller do.
