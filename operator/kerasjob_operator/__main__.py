@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 
-import kopf
 import uvloop
-from kopf._core.engines.peering import Identity
 
-from kerasjob_operator import handlers, health, key, logs
+from kerasjob_operator import health, key, logs
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi
 from kerasjob_operator.job_metrics import JobCollector
+from kerasjob_operator.job_watch import JobWatch
 from kerasjob_operator.kubernetes_cluster import KubernetesCluster
 from kerasjob_operator.lease import Lease
+from kerasjob_operator.listings import Listings, Scope
 from kerasjob_operator.loop import Loop
 from kerasjob_operator.metrics import REGISTRY
 from kerasjob_operator.pod_watch import PodWatch
@@ -41,7 +42,12 @@ async def run(settings: OperatorSettings) -> None:
     api.may_write = lease.is_held
     # Of several operators one tells of the jobs: twice the series would be twice the jobs.
     REGISTRY.register(JobCollector(lambda: store.jobs() if lease.is_held() else ()))
-    pod_watches = [PodWatch(api, store, ns, settings.resync_seconds) for ns in settings.watched or (None,)]
+    every = settings.resync_seconds
+    scopes = [
+        Scope(namespace, JobWatch(api, store, namespace, every), PodWatch(api, store, namespace, every))
+        for namespace in settings.watched or (None,)
+    ]
+    listings = Listings(scopes)
     poller = Poller(store, agents, settings, is_leading=lease.is_held)
     cluster = KubernetesCluster(api, store, agents, settings)
 
@@ -50,27 +56,20 @@ async def run(settings: OperatorSettings) -> None:
         poller.touch(key)
 
     store.on_change = has_changed
-    loop = Loop(api, cluster, store, queue, lease, pod_watches, settings, lambda: poller.live_jobs)
+    loop = Loop(cluster, queue, lease, listings, settings, lambda: poller.live_jobs)
     tasks = [asyncio.create_task(loop.work(), name=f"worker {n}") for n in range(settings.queue_workers)]
-    tasks += [asyncio.create_task(watch.run(), name="pod watch") for watch in pod_watches]
-    tasks.append(asyncio.create_task(loop.resync(), name="resync"))
+    for scope in scopes:
+        tasks.append(asyncio.create_task(scope.pods.run(), name="pod watch"))
+        tasks.append(asyncio.create_task(scope.jobs.resync(), name="resync"))
+        tasks.append(asyncio.create_task(scope.jobs.watch(), name="job watch"))
     tasks.append(asyncio.create_task(poller.run(), name="poller"))
     tasks.append(asyncio.create_task(lease.run(), name="lease"))
-    ready = asyncio.Event()
-    server = await health.serve(tasks, queue, loop, lease, ready, settings)
+    server = await health.serve(tasks, queue, listings, lease, settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        # kopf looks once for the resources that it watches: the CRD must be there by then.
-        await loop.listed()
-        await kopf.operator(
-            registry=handlers.register(store),
-            settings=handlers.kopf_settings(),
-            standalone=True,
-            # Else kopf asks for the user's name, which an arbitrary uid in a container does not have.
-            identity=Identity("kerasjob-operator"),
-            clusterwide=not settings.watched,
-            namespaces=settings.watched,
-            ready_flag=ready,
-        )
+        await stop.wait()
     finally:
         for task in tasks:
             task.cancel()

@@ -5,14 +5,17 @@ Low-level handlers only: they write nothing to the objects.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import kopf
 
 from kerasjob_api import constants as c
 from kerasjob_operator import json_text
+from kerasjob_operator.hearing import Hearing
 from kerasjob_operator.listing import take_over
 from kerasjob_operator.metrics import LAST_EVENT
 from kerasjob_operator.store import Store
@@ -58,10 +61,20 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def register(store: Store) -> kopf.OperatorRegistry:
-    """The handlers, bound to a store."""
+def register(
+    store: Store, hearing: Hearing, call: Callable[..., None] = lambda function, *arguments: function(*arguments)
+) -> kopf.OperatorRegistry:
+    """The handlers, bound to a store. `call`: calls a function where the store lives, which may be another thread."""
     registry = kopf.OperatorRegistry()
     json_text.teach_kopf()
+
+    def take(kind: str | None, body: dict[str, Any]) -> None:
+        metadata = body["metadata"]
+        hearing.hear(metadata["resourceVersion"])
+        if kind == "DELETED":
+            store.drop_job((metadata["namespace"], metadata["name"]), metadata["uid"])
+        else:
+            store.put_job(body)
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -70,9 +83,6 @@ def register(store: Store) -> kopf.OperatorRegistry:
     @kopf.on.event(c.GROUP, c.VERSION, c.PLURAL, registry=registry)
     async def job(type: str | None, body: kopf.Body, **_: Any) -> None:
         LAST_EVENT.labels(c.PLURAL).set(time.time())
-        if type == "DELETED":
-            store.drop_job((body["metadata"]["namespace"], body["metadata"]["name"]), body["metadata"]["uid"])
-        else:
-            take_over(c.PLURAL, dict(body), store.put_job)
+        call(take_over, c.PLURAL, dict(body), functools.partial(take, type))
 
     return registry

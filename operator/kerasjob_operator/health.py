@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kerasjob_operator.lease import Lease
-from kerasjob_operator.loop import Loop
+from kerasjob_operator.listings import Listings
 from kerasjob_operator.metrics import REGISTRY
 from kerasjob_operator.queue import WorkQueue
 from kerasjob_operator.settings import OperatorSettings
@@ -19,33 +19,35 @@ OVERDUE_MAX_SECONDS = 120.0
 
 
 def problems(
-    tasks: Sequence[asyncio.Task[None]], queue: WorkQueue, loop: Loop, lease: Lease, settings: OperatorSettings
+    tasks: Sequence[asyncio.Task[None]], queue: WorkQueue, listings: Listings, lease: Lease, settings: OperatorSettings
 ) -> list[str]:
     """Why this process should be replaced; empty where it is well."""
     found = [f"task {task.get_name()} has ended" for task in tasks if task.done()]
     if lease.is_held() and (overdue := queue.oldest_overdue_seconds()) > OVERDUE_MAX_SECONDS:
         found.append(f"a job has waited {overdue:.0f} s for a pass")
-    if (age := time.monotonic() - loop.last_resync) > 3 * settings.resync_seconds + 60:
+    if (age := time.monotonic() - listings.last) > 3 * settings.resync_seconds + 60:
         found.append(f"nothing was listed for {age:.0f} s")
+    if listings.are_deaf:
+        found.append("the watch of jobs does not tell of what listings find")
     return found
 
 
 async def serve(
     tasks: Sequence[asyncio.Task[None]],
     queue: WorkQueue,
-    loop: Loop,
+    listings: Listings,
     lease: Lease,
-    ready: asyncio.Event,
     settings: OperatorSettings,
 ) -> web.AppRunner:
     """Starts the server."""
 
     async def healthz(_request: web.Request) -> web.Response:
-        found = problems(tasks, queue, loop, lease, settings)
+        found = problems(tasks, queue, listings, lease, settings)
         return web.Response(text="; ".join(found) or "ok", status=503 if found else 200)
 
     async def readyz(_request: web.Request) -> web.Response:
-        return web.Response(text="ok" if ready.is_set() else "starting", status=200 if ready.is_set() else 503)
+        ready = listings.are_ready
+        return web.Response(text="ok" if ready else "starting", status=200 if ready else 503)
 
     async def metrics(_request: web.Request) -> web.Response:
         # With 10,000 jobs it takes a second, which passes and the Lease must not wait for.

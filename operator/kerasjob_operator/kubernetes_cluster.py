@@ -22,6 +22,7 @@ from kerasjob_operator import render, tensorboard
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
 from kerasjob_operator.events import Events
+from kerasjob_operator.job_watch import JOBS
 from kerasjob_operator.metrics import DISRUPTIONS, FIRST_STEP_SECONDS, RESTARTS, TRANSITIONS
 from kerasjob_operator.pod_watch import PODS
 from kerasjob_operator.settings import OperatorSettings
@@ -29,7 +30,6 @@ from kerasjob_operator.store import Store
 
 log = logging.getLogger(__name__)
 
-JOBS = Resource(f"apis/{c.GROUP}/{c.VERSION}", c.PLURAL)
 SERVICES = Resource("api/v1", "services")
 SECRETS = Resource("api/v1", "secrets")
 CONFIG_MAPS = Resource("api/v1", "configmaps")

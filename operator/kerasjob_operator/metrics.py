@@ -47,6 +47,19 @@ FIRST_STEP_SECONDS = Histogram(
 LAST_EVENT = Gauge(
     "kerasjob_watch_last_event_timestamp_seconds", "When a watch last said something", ["resource"], registry=REGISTRY
 )
+NAMESPACE_LISTED = Gauge(
+    "kerasjob_namespace_listed",
+    "1 for a namespace (* for all) whose jobs and pods can be listed",
+    ["namespace"],
+    registry=REGISTRY,
+)
+MISSED_EVENTS = Counter(
+    "kerasjob_missed_events_total",
+    "Changes that a watch had not told of minutes after a listing found them",
+    ["resource"],
+    registry=REGISTRY,
+)
+MISSED_EVENTS.labels("kerasjobs")
 UNREADABLE = Counter(
     "kerasjob_unreadable_objects_total",
     "Objects that were passed by because of a fault of ours",

@@ -24,6 +24,12 @@ PODS = Resource("api/v1", "pods")
 OURS = f"{Label.MANAGED_BY}={Label.MANAGED_BY_VALUE}"
 LIST_AGAIN_SECONDS = 2.0  # after a listing that failed
 GONE = 410
+REFUSED, REFUSED_AGAIN_SECONDS = (403, 404), 15.0
+
+
+def seconds_to_wait(refused: bool, resync_seconds: float) -> float:
+    """Until a listing is tried again that failed, or was refused, which takes somebody to change it."""
+    return min(REFUSED_AGAIN_SECONDS if refused else LIST_AGAIN_SECONDS, resync_seconds)
 
 
 class PodWatch:
@@ -37,6 +43,7 @@ class PodWatch:
         self.listed = asyncio.Event()
         self.last_listing = time.monotonic()
         self.listed_at = 0.0  # of the clock on the wall; 0 until it was for the first time
+        self.refused = False
 
     async def run(self) -> None:
         """For ever."""
@@ -51,14 +58,19 @@ class PodWatch:
                 if error.code == GONE:
                     log.info("the API server has forgotten where the watch of pods was, they are listed again")
                 else:
-                    log.warning("pods could not be listed or watched, will be tried again: %s", error)
-                    await asyncio.sleep(LIST_AGAIN_SECONDS)
+                    self.refused = error.code in REFUSED
+                    where = self._namespace or "all namespaces"
+                    log.warning("pods of %s could not be listed or watched, will be tried again: %s", where, error)
+                    await asyncio.sleep(seconds_to_wait(self.refused, self._resync_seconds))
 
     async def _list(self) -> str:
         listing = await self._api.list_all(PODS, self._namespace, self._store.put_pod, OURS)
         self._store.keep_pods(listing, self._namespace)
         self.last_listing, self.listed_at = time.monotonic(), time.time()
-        self.listed.set()
+        self.refused = False
+        if not self.listed.is_set():
+            self.listed.set()
+            self._store.look_again()  # passes over jobs have waited for this
         return str(listing.version)
 
     async def _hear(self, version: str) -> None:

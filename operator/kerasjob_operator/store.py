@@ -60,8 +60,8 @@ class Store:
         self._default_image = default_image
         self._entries: dict[Key, _Entry] = defaultdict(_Entry)
         # Uids that are gone: a listing that was under way when they went must not bring them back. Two generations.
-        self._gone: set[str] = set()
-        self._gone_before: set[str] = set()
+        self._gone: set[tuple[str, str]] = set()  # (namespace, uid)
+        self._gone_before: set[tuple[str, str]] = set()
         self.on_change = on_change
 
     def observe(self, key: Key) -> Observed | None:
@@ -110,7 +110,7 @@ class Store:
     def put_job(self, body: dict[str, Any]) -> None:
         """A KerasJob as the API server has it. Older than what is known: ignored."""
         metadata = body["metadata"]
-        if self._is_gone(metadata["uid"]):
+        if self._is_gone(metadata):
             return
         key = (metadata["namespace"], metadata["name"])
         entry, version = self._entries[key], int(metadata["resourceVersion"])
@@ -127,7 +127,7 @@ class Store:
 
     def drop_job(self, key: Key, uid: str) -> None:
         """The job is gone."""
-        self._gone.add(uid)
+        self._gone.add((key[0], uid))
         entry = self._entries.get(key)
         if entry is None or entry.job is None or entry.job.ref.uid != uid:
             return
@@ -138,7 +138,7 @@ class Store:
     def put_pod(self, body: dict[str, Any]) -> None:
         """A pod of ours as the API server has it. Older than what is known: ignored."""
         key = pod_key(body)
-        if key is None or self._is_gone(body["metadata"]["uid"]):
+        if key is None or self._is_gone(body["metadata"]):
             return
         metadata = body["metadata"]
         entry, version = self._entries[key], int(metadata["resourceVersion"])
@@ -156,7 +156,7 @@ class Store:
 
     def drop_pod(self, key: Key, name: str, uid: str) -> None:
         """A pod is gone."""
-        self._gone.add(uid)
+        self._gone.add((key[0], uid))
         entry = self._entries.get(key)
         if entry is None or name not in entry.pods or entry.pods[name].worker.uid != uid:
             return
@@ -205,7 +205,7 @@ class Store:
         entry = self._entries[key]
         known = entry.pods.pop(pod, None)
         if known is not None:
-            self._gone.add(known.worker.uid)
+            self._gone.add((key[0], known.worker.uid))
         entry.confirmed_absent.add(pod)
         self.on_change(key)
 
@@ -228,9 +228,11 @@ class Store:
                 if pod.worker.uid not in listing.uids and pod.version <= listing.version:
                     self.drop_pod(key, pod.worker.name, pod.worker.uid)
 
-    def forget_the_gone(self) -> None:
-        """After a full listing of all: what went before the one before cannot come back."""
-        self._gone_before, self._gone = self._gone, set()
+    def forget_the_gone(self, namespace: str | None = None) -> None:
+        """After a full listing of a namespace or of all: what went before the one before cannot come back."""
+        gone = {entry for entry in self._gone if namespace in (None, entry[0])}
+        self._gone_before = {entry for entry in self._gone_before if namespace not in (None, entry[0])} | gone
+        self._gone -= gone
 
     def look_again(self) -> None:
         """Makes all jobs due."""
@@ -241,8 +243,9 @@ class Store:
     def _of(self, namespace: str | None) -> list[tuple[Key, _Entry]]:
         return [(key, entry) for key, entry in self._entries.items() if namespace in (None, key[0])]
 
-    def _is_gone(self, uid: str) -> bool:
-        return uid in self._gone or uid in self._gone_before
+    def _is_gone(self, metadata: dict[str, Any]) -> bool:
+        entry = metadata["namespace"], metadata["uid"]
+        return entry in self._gone or entry in self._gone_before
 
     def _forget_if_empty(self, key: Key) -> None:
         entry = self._entries[key]

@@ -9,11 +9,10 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from kerasjob_operator.api_client import ApiError, KubernetesApi
-from kerasjob_operator.loop import Loop
+from kerasjob_operator.job_watch import JobWatch
+from kerasjob_operator.listings import Listings, Scope
 from kerasjob_operator.metrics import REGISTRY
 from kerasjob_operator.pod_watch import PODS, PodWatch
-from kerasjob_operator.queue import WorkQueue
-from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store
 
 
@@ -190,9 +189,9 @@ async def test_a_watch_that_breaks_goes_on_from_where_it_was(server, watching, m
 
 async def test_the_oldest_listing_of_pods_is_told_and_none_before_each_namespace_was_listed(server, api):
     """Alert KerasJobOperatorDeaf asks for it; that jobs can be listed says nothing of pods."""
-    store, settings = Store("image"), OperatorSettings()
+    store = Store("image")
     first, second = (PodWatch(api, store, namespace, 300) for namespace in ("team-a", "team-b"))
-    Loop(api, None, store, WorkQueue(), None, [first, second], settings, lambda: 0)
+    Listings([Scope(watch._namespace, JobWatch(api, store, watch._namespace, 300), watch) for watch in (first, second)])
 
     def told():
         return REGISTRY.get_sample_value("kerasjob_last_resync_timestamp_seconds", {"resource": "pods"})

@@ -8,17 +8,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.unit.operator.test_store import job
 
 from kerasjob_operator import handlers, health
+from kerasjob_operator.hearing import Hearing
 from kerasjob_operator.job_metrics import JobCollector
 from kerasjob_operator.queue import WorkQueue
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store
 
 
-class FakeLoop:
-    """Only what health asks of it."""
+class FakeListings:
+    """Only what health asks of them."""
 
     def __init__(self):
-        self.last_resync = time.monotonic()
+        self.last = time.monotonic()
+        self.are_deaf = False
 
 
 async def forever():
@@ -37,8 +39,10 @@ class FakeLease:
         self.is_held = lambda: held
 
 
-def problems(*tasks, queue=None, loop=None, leads=True):
-    return health.problems(tasks, queue or WorkQueue(), loop or FakeLoop(), FakeLease(leads), OperatorSettings())
+def problems(*tasks, queue=None, listings=None, leads=True):
+    return health.problems(
+        tasks, queue or WorkQueue(), listings or FakeListings(), FakeLease(leads), OperatorSettings()
+    )
 
 
 async def test_all_is_well(alive):
@@ -61,9 +65,15 @@ async def test_a_job_that_waits_too_long_is_noticed(alive):
 
 
 async def test_an_operator_that_hears_nothing_is_noticed(alive):
-    loop = FakeLoop()
-    loop.last_resync -= 5000
-    assert problems(alive, loop=loop) == ["nothing was listed for 5000 s"]
+    listings = FakeListings()
+    listings.last -= 5000
+    assert problems(alive, listings=listings) == ["nothing was listed for 5000 s"]
+
+
+async def test_a_deaf_watch_of_jobs_is_noticed_though_all_is_listed(alive):
+    listings = FakeListings()
+    listings.are_deaf = True
+    assert problems(alive, listings=listings) == ["the watch of jobs does not tell of what listings find"]
 
 
 def test_series_of_a_job_go_with_it():
@@ -96,7 +106,7 @@ def test_kopf_watches_jobs_alone_and_writes_nothing():
     settings = handlers.kopf_settings()
     assert not settings.posting.enabled
     assert settings.scanning.disabled
-    registry = handlers.register(Store("image"))
+    registry = handlers.register(Store("image"), Hearing("kerasjobs"))
     assert len(registry._watching.get_all_handlers()) == 1
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()
