@@ -11,7 +11,7 @@ import sys
 
 import uvloop
 
-from kerasjob_operator import health, key, logs
+from kerasjob_operator import base_check, health, key, logs
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi
 from kerasjob_operator.job_metrics import JobCollector
@@ -21,6 +21,7 @@ from kerasjob_operator.lease import Lease
 from kerasjob_operator.listings import Listings, Scope
 from kerasjob_operator.loop import Loop
 from kerasjob_operator.metrics import REGISTRY
+from kerasjob_operator.mounts import Mounts
 from kerasjob_operator.pod_watch import PodWatch
 from kerasjob_operator.poller import Poller
 from kerasjob_operator.queue import WorkQueue
@@ -62,6 +63,9 @@ async def run(settings: OperatorSettings) -> None:
         tasks.append(asyncio.create_task(scope.pods.run(), name="pod watch"))
         tasks.append(asyncio.create_task(scope.jobs.resync(), name="resync"))
         tasks.append(asyncio.create_task(scope.jobs.watch(), name="job watch"))
+        check = base_check.run(api, store, scope.namespace, settings.resync_seconds)
+        tasks.append(asyncio.create_task(check, name="base check"))
+    tasks.append(asyncio.create_task(Mounts(api, store, lease.is_held).run(), name="mounts"))
     tasks.append(asyncio.create_task(poller.run(), name="poller"))
     tasks.append(asyncio.create_task(lease.run(), name="lease"))
     server = await health.serve(tasks, queue, listings, lease, settings)

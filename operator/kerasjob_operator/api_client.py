@@ -134,6 +134,7 @@ class KubernetesApi:
         take: Callable[[dict[str, Any]], None],
         selector: str | None = None,
         limit: int = 500,
+        fields: str | None = None,
     ) -> Listing:
         """Lists a collection page by page and gives each object away, so that no more than a page is held at a time."""
         uids: set[str] = set()
@@ -142,6 +143,8 @@ class KubernetesApi:
             query = {"limit": str(limit)}
             if selector:
                 query["labelSelector"] = selector
+            if fields:
+                query["fieldSelector"] = fields
             if token:
                 query["continue"] = token
             page = await self._request("list", "GET", resource, namespace, query=query)

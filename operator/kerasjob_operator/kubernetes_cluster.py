@@ -21,6 +21,7 @@ from kerasjob_core.times import from_rfc3339
 from kerasjob_operator import render, tensorboard
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
+from kerasjob_operator.base_check import NETWORK_POLICIES
 from kerasjob_operator.events import Events
 from kerasjob_operator.job_watch import JOBS
 from kerasjob_operator.metrics import DISRUPTIONS, FIRST_STEP_SECONDS, RESTARTS, TRANSITIONS
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 SERVICES = Resource("api/v1", "services")
 SECRETS = Resource("api/v1", "secrets")
 CONFIG_MAPS = Resource("api/v1", "configmaps")
-NETWORK_POLICIES = Resource("apis/networking.k8s.io/v1", "networkpolicies")
 DEPLOYMENTS = Resource("apis/apps/v1", "deployments")
 
 # A job that is deleted and applied again meets its old children for a moment. Only longer than this is it worth a word.
@@ -91,7 +91,7 @@ class KubernetesCluster:
         ref, settings = job.ref, self._settings
         spec = render.with_storage(job.spec, settings.s3_endpoint, settings.s3_region, settings.s3_secret_name)
         plan = render.plan(ref, spec, action.image, action.seed, settings.log_format)
-        if job.spec.has_core_objects:
+        if job.spec.has_core_objects and not self._store.workers((ref.namespace, ref.name)):  # else it was tried
             await self._try_out(job, plan)
         wanted = [
             # The plan first: what it says stands, and whose it is tells whose the unreadable Secret is.

@@ -44,6 +44,14 @@ def worker(pod: dict[str, Any], known: Worker | None = None) -> Worker | None:
     )
 
 
+def is_being_made(pod: dict[str, Any]) -> bool:
+    """Whether it has a node, which has not got it ready for containers yet: that is, volumes, and a network."""
+    status = pod.get("status") or {}
+    has_node = bool((pod.get("spec") or {}).get("nodeName")) and "deletionTimestamp" not in pod["metadata"]
+    is_early = status.get("phase", "Pending") == PodPhase.PENDING
+    return has_node and is_early and _condition(status, "PodReadyToStartContainers").get("status") != "True"
+
+
 def _condition(status: dict[str, Any], type_: str) -> dict[str, Any]:
     return next((c for c in status.get("conditions") or [] if c.get("type") == type_), {})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kerasjob_api import names
 from kerasjob_api.constants import KIND, PLURAL, Label
 from kerasjob_api.names import is_job_name, pod_name
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import KerasJobStatus
 from kerasjob_api.wire import WorkerReport
+from kerasjob_core.conditions import is_finished
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting, Worker
 from kerasjob_core.times import from_rfc3339
 from kerasjob_core.validate import parse_spec
@@ -34,6 +37,7 @@ from kerasjob_operator.slim import slim
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
+FAILED_MOUNT = "FailedMount"  # the kubelet's reason
 
 
 @dataclass
@@ -41,13 +45,15 @@ class _Pod:
     worker: Worker
     job_uid: str
     version: int
+    is_being_made: bool = False
 
 
 @dataclass
 class _Entry:
     job: Job | None = None
     version: int = 0
-    base_present: bool = False
+    base_present: bool | None = None  # None: not known, but a pod is made after it
+    base_since: float = 0.0  # by the monotonic clock
     rejection: Waiting | None = None
     confirmed_absent: set[str] = field(default_factory=set)
     pods: dict[str, _Pod] = field(default_factory=dict)
@@ -74,8 +80,8 @@ class Store:
         return Observed(
             job=entry.job,
             workers=workers,
-            # A pod is made after the base: a restarted operator need not ask for every job's again.
-            base_present=entry.base_present or bool(workers),
+            # A restarted operator need not ask for every job's again.
+            base_present=bool(workers) if entry.base_present is None else entry.base_present,
             rejection=entry.rejection,
             confirmed_absent=frozenset(entry.confirmed_absent),
             seed=0 if entry.job.status.resolved is not None else secrets.randbelow(2**31),
@@ -118,7 +124,7 @@ class Store:
         if version <= entry.version:
             return  # also of an earlier job of this name: versions are of the whole cluster
         if old is not None and old.ref.uid != metadata["uid"]:
-            entry.base_present, entry.rejection, old = False, None, None
+            entry.base_present, entry.rejection, old = None, None, None
             entry.confirmed_absent.clear()
         if old is not None and old.generation != metadata.get("generation", 1):
             entry.rejection = None  # another spec may be accepted
@@ -131,7 +137,7 @@ class Store:
         entry = self._entries.get(key)
         if entry is None or entry.job is None or entry.job.ref.uid != uid:
             return
-        entry.job, entry.base_present, entry.rejection = None, False, None
+        entry.job, entry.base_present, entry.rejection = None, None, None
         entry.confirmed_absent.clear()
         self._forget_if_empty(key)
 
@@ -149,7 +155,10 @@ class Store:
         record = pods.worker(body, known)
         if record is None or record.name != pod_name(key[1], record.slot, record.incarnation):
             return  # a copy of one of ours, by `kubectl debug` for example
-        entry.pods[record.name] = _Pod(record, _owner(metadata), version)
+        is_being_made = pods.is_being_made(body)
+        if is_being_made and known is not None and known.waiting is not None and record.waiting is None:
+            record = replace(record, waiting=known.waiting)  # of this the pod itself says nothing
+        entry.pods[record.name] = _Pod(record, _owner(metadata), version, is_being_made)
         entry.confirmed_absent.discard(record.name)
         if old is None or old.worker != record:
             self.on_change(key)
@@ -187,7 +196,44 @@ class Store:
 
     def set_base_present(self, key: Key) -> None:
         """What pods need is there."""
-        self._entries[key].base_present = True
+        entry = self._entries[key]
+        entry.base_present, entry.base_since = True, time.monotonic()
+
+    def miss_base(self, there: set[str], began: float, namespace: str | None = None) -> list[Key]:
+        """After a listing, begun at a time, of what jobs' pods need: the jobs, by uid, that have it. Those that should
+        have it and do not are made due."""
+        missing = []
+        for key, entry in self._of(namespace):
+            observed = self.observe(key)
+            if observed is None or not observed.base_present or is_finished(observed.job.status):
+                continue
+            if observed.job.ref.uid not in there and entry.base_since < began:
+                entry.base_present = False
+                self.on_change(key)
+                missing.append(key)
+        return missing
+
+    def pods_being_made(self) -> dict[str, tuple[Key, str]]:
+        """Job and name, by uid, of pods that wait for their node."""
+        return {
+            pod.worker.uid: (key, name)
+            for key, entry in self._entries.items()
+            for name, pod in entry.pods.items()
+            if pod.is_being_made
+        }
+
+    def put_trouble(self, key: Key, name: str, uid: str, trouble: Waiting) -> None:
+        """Why a pod's volumes cannot be mounted."""
+        entry = self._entries.get(key)
+        known = entry.pods.get(name) if entry is not None else None
+        if entry is None or known is None or known.worker.uid != uid or not known.is_being_made:
+            return
+        if _without_numbers(known.worker.waiting) == _without_numbers(trouble):
+            return
+        known.worker = replace(known.worker, waiting=trouble)
+        if entry.job is not None and any(name in trouble.message for name in _needs(entry.job.ref)):
+            entry.base_present = False  # ours, that somebody deleted
+        self.on_change(key)
 
     def set_rejection(self, key: Key, rejection: Waiting | None) -> None:
         """Why the last creation was refused; None: it was not.
@@ -257,6 +303,11 @@ def pod_key(body: dict[str, Any]) -> Key | None:
     """The job that a pod belongs to."""
     name = (body["metadata"].get("labels") or {}).get(Label.JOB)
     return (body["metadata"]["namespace"], name) if name else None
+
+
+def _needs(ref: JobRef) -> tuple[str, ...]:
+    """Names of what a job's pods mount, as the kubelet quotes them."""
+    return f'"{names.plan_name(ref.name)}"', f'"{names.secret_name(ref.name, ref.uid)}"'
 
 
 def _owner(metadata: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ A real kubelet and real agents are in tests/cluster; here faults are made at exa
 import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from kerasjob_api.constants import AGENT_PORT
@@ -98,6 +99,20 @@ class Kubelet:
         state = {"waiting": {"reason": reason, "message": message}}
         container = {"name": "trainer", "state": state, "ready": False, "image": "i", "imageID": "", "restartCount": 0}
         self.patch(pod, phase="Pending", containerStatuses=[container])
+
+    def cannot_mount(self, pod: str, message: str) -> None:
+        """The pod has a node, which cannot mount a volume of it: only Events say so."""
+        self.bind(pod)
+        self.wait_in(pod, "ContainerCreating", "")
+        uid = self._plane.kubectl("get", "pod", pod, "-o", "jsonpath={.metadata.uid}").stdout
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = {
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{pod}.mount"}, "type": "Warning",
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "default", "name": pod, "uid": uid},
+            "reason": "FailedMount", "message": message, "count": 5, "firstTimestamp": now, "lastTimestamp": now,
+            "source": {"component": "kubelet"},
+        }  # fmt: skip
+        self._plane.kubectl("apply", "-f", "-", stdin=json.dumps(event))
 
     def patch(self, pod: str, **status) -> None:
         self._plane.kubectl(

@@ -163,6 +163,42 @@ def test_what_keeps_a_pod_from_starting_is_shown_and_final_only_later(jobs, kube
     assert status["lastFailure"]["reason"] == "ImageCannotBePulled"
 
 
+def test_a_volume_that_cannot_be_mounted_is_said_in_the_kubelets_words(jobs, kubelet):
+    volume = {"name": "data", "secret": {"secretName": "nowhere"}}
+    jobs.apply("unmounted", volumes=[volume], volumeMounts=[{"name": "data", "mountPath": "/secret"}])
+    jobs.wait_for_pods("unmounted-0-0")
+    words = 'MountVolume.SetUp failed for volume "data" : secret "nowhere" not found'
+    kubelet.cannot_mount("unmounted-0-0", words)
+    status = jobs.wait("unmounted", '.status.conditions[?(@.type=="Problem")].status', "True", 25)["status"]
+    problem = next(c for c in status["conditions"] if c["type"] == "Problem")
+    assert problem["reason"] == "ContainerConfigError"
+    assert problem["message"] == f"worker 0 (unmounted-0-0): FailedMount: {words}"
+    kubelet.run("unmounted-0-0", "127.0.1.180")
+    jobs.wait("unmounted", '.status.conditions[?(@.type=="Problem")].status', "False")
+
+
+def test_what_pods_need_is_made_again_where_somebody_deleted_it(jobs, kubelet, operator, plane):
+    start(jobs, kubelet, "open", 182)
+    operator.kill()
+    other = Operator(plane, KERASJOB_RESYNC_SECONDS="2")
+    other.start()
+    try:
+        uid = jobs.get("open")["metadata"]["uid"]
+        plane.kubectl("delete", "networkpolicy,service", "open")
+        for made_again in ("networkpolicy/open", "service/open"):
+            plane.kubectl("wait", "--for=create", made_again, "--timeout=20s")
+        plane.kubectl("delete", "pod", "open-1-0", "--force", "--grace-period=0")
+        jobs.wait_for_pods("open-1-1")
+        secret = f"open-token-{uid[:8]}"
+        plane.kubectl("delete", "secret", secret)
+        kubelet.cannot_mount("open-1-1", f'MountVolume.SetUp failed for volume "t" : secret "{secret}" not found')
+        plane.kubectl("wait", "--for=create", f"secret/{secret}", "--timeout=30s")
+    finally:
+        other.kill()
+        operator.start()
+    assert jobs.get("open")["status"]["restarts"] == 0
+
+
 def test_a_quota_is_waited_for(jobs, plane):
     plane.kubectl("create", "quota", "few", "--hard=pods=1")
     try:

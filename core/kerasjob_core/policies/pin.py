@@ -43,7 +43,7 @@ def _pin(draft: Draft) -> None:
 
 def _compare(draft: Draft, resolved: Resolved) -> None:
     digest = _digest(draft.spec)
-    if not draft.observed.base_present and draft.status.ring is None:
+    if not draft.observed.base_present and draft.status.ring is None and not draft.observed.workers:
         draft.set(resolved=resolved.model_copy(update={"digest": digest}))  # nothing was made of it yet
         return
     was = is_true(draft.status, ConditionType.SPEC_CHANGE_IGNORED)

@@ -20,6 +20,7 @@ KUBELET_REASONS = {
     "CreateContainerConfigError": Reason.CONTAINER_CONFIG,
     "CreateContainerError": Reason.CONTAINER_CONFIG,
     "RunContainerError": Reason.CONTAINER_CONFIG,
+    "FailedMount": Reason.CONTAINER_CONFIG,
     "Unschedulable": Reason.UNSCHEDULABLE,
 }
 

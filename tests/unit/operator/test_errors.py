@@ -93,6 +93,15 @@ async def test_a_pod_of_ours_alone_is_not_tried_out(cluster, api, store):
     assert ("dry run", "pods") not in api.asked
 
 
+async def test_a_base_that_is_made_again_tries_no_pod_out(cluster, api, store):
+    """The job's own pods may have used up a quota, which would be said of a job that runs."""
+    store.put_job(job(2, generation=2, spec={"env": [{"name": "A"}], "program": {"script": "t.py"}}, resolved=RESOLVED))
+    store.put_pod(pod())
+    await cluster.ensure_base(seen(store), EnsureBase("image", 1))
+    assert ("dry run", "pods") not in api.asked
+    assert ("networkpolicies", "m") in api.objects
+
+
 async def test_an_event_that_is_said_again_is_counted(cluster, api, store):
     event = Event("Warning", "StorageError", "no such bucket")
     for _ in range(3):

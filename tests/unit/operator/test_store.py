@@ -1,6 +1,7 @@
 """The store: older news is ignored, a full listing heals what was lost, a new job of an old name starts afresh."""
 
 import dataclasses
+import time
 
 import pytest
 
@@ -202,3 +203,57 @@ def test_what_a_user_waits_for_is_urgent_and_a_new_job_is_not(store):
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     store.put_job(going)
     assert store.is_urgent(KEY)
+
+
+def made(version=1, uid="p1", **status):
+    body = pod(version, uid, phase="Pending")
+    body["spec"], body["status"] = {"nodeName": "n"}, {"phase": "Pending", **status}
+    return body
+
+
+MOUNT = Waiting("FailedMount", 'MountVolume.SetUp failed for volume "x" : secret "y" not found')
+
+
+def test_why_a_volume_cannot_be_mounted_stays_until_the_pod_comes_on(store, changes):
+    store.put_job(job())
+    store.put_pod(made())
+    assert store.pods_being_made() == {"p1": (KEY, "m-0-0")}
+    changes.clear()
+    for _ in range(3):
+        store.put_trouble(KEY, "m-0-0", "p1", MOUNT)
+    assert changes == [KEY]
+    store.put_pod(made(2))
+    assert store.observe(KEY).workers[0].waiting == MOUNT
+    assert store.observe(KEY).base_present
+    store.put_pod(made(3, conditions=[{"type": "PodReadyToStartContainers", "status": "True"}]))
+    assert store.observe(KEY).workers[0].waiting is None
+    assert store.pods_being_made() == {}
+    store.put_trouble(KEY, "m-0-0", "p1", MOUNT)
+    assert store.observe(KEY).workers[0].waiting is None, "it came too late"
+
+
+@pytest.mark.parametrize("name", ["m-plan", "m-token-u1"])
+def test_what_is_ours_and_cannot_be_mounted_is_made_again(store, name):
+    store.put_job(job())
+    store.put_pod(made())
+    store.set_base_present(KEY)
+    store.put_trouble(KEY, "m-0-0", "p1", Waiting("FailedMount", f'object "{name}" not found'))
+    assert not store.observe(KEY).base_present
+    store.set_base_present(KEY)
+    assert store.observe(KEY).base_present
+
+
+def test_a_base_that_a_listing_does_not_find_is_missed_once(store, changes):
+    store.put_job(job())
+    assert store.miss_base(set(), time.monotonic()) == [], "nothing was made of it yet"
+    store.put_pod(pod())
+    changes.clear()
+    assert store.miss_base({"u1"}, time.monotonic()) == []
+    assert store.miss_base(set(), time.monotonic(), "another") == []
+    assert store.miss_base(set(), time.monotonic()) == [KEY]
+    assert store.miss_base(set(), time.monotonic()) == []
+    assert changes == [KEY]
+    assert not store.observe(KEY).base_present
+    began = time.monotonic()
+    store.set_base_present(KEY)
+    assert store.miss_base(set(), began) == [], "it was made while the listing was under way"
