@@ -5,6 +5,9 @@ from __future__ import annotations
 from kerasjob_api.constants import ConditionType, Phase, Reason
 from kerasjob_api.status import Condition, KerasJobStatus
 
+# Faults of a spec can be many, and a server's words long: what one condition takes of the status, in characters.
+MESSAGE_MAX = 4096
+
 
 def with_condition(
     status: KerasJobStatus,
@@ -23,7 +26,7 @@ def with_condition(
         type=type_,
         status="True" if value else "False",
         reason=reason,
-        message=message,
+        message=message if len(message) <= MESSAGE_MAX else message[: MESSAGE_MAX - 1] + "…",
         last_transition_time=old.last_transition_time if old is not None and same else now,
         observed_generation=generation,
     )

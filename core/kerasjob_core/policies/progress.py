@@ -10,6 +10,9 @@ from kerasjob_core.draft import Draft
 from kerasjob_core.observed import Worker
 from kerasjob_core.times import from_rfc3339, to_rfc3339
 
+# Of metrics in the status: how many, and the characters of a name or a value.
+METRICS_MAX, METRIC_MAX = 32, 64
+
 
 def report(draft: Draft) -> None:
     """Takes over the leader's progress: at its end, else at most once per interval."""
@@ -64,7 +67,9 @@ def _status(progress: Progress) -> ProgressStatus:
         eta_seconds=None if progress.eta_seconds is None else round(progress.eta_seconds),
         train_seconds=round(progress.train_seconds),
         samples_per_second=None if progress.samples_per_second is None else f"{progress.samples_per_second:.1f}",
-        metrics=tuple(MetricValue(name=m.name, value=m.value) for m in progress.metrics[:32]),
+        metrics=tuple(
+            MetricValue(name=m.name[:METRIC_MAX], value=m.value[:METRIC_MAX]) for m in progress.metrics[:METRICS_MAX]
+        ),
         updated_at=progress.updated_at,
     )
 

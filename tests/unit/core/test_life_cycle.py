@@ -1,15 +1,19 @@
 """What is decided, as sentences: suspension, deadlines, the end and what follows it, whose job it is."""
 
+import dataclasses
 import json
 
 import pytest
 from tests.unit.core.builders import NOW, a_job, a_worker, progress
 
+from kerasjob_api.constants import ConditionType, Reason
 from kerasjob_api.spec import Elastic
 from kerasjob_api.status import FailureStatus, SlotStatus
-from kerasjob_api.wire import CheckpointRef, FailureRecord
+from kerasjob_api.wire import CheckpointRef, FailureRecord, Metric, WorkerReport
+from kerasjob_core.draft import Draft
 from kerasjob_core.observed import Endpoint
 from kerasjob_core.plan import DeleteJob, DeleteWorker, Plan
+from kerasjob_core.settings import Settings
 from kerasjob_core.times import from_rfc3339
 
 
@@ -244,18 +248,25 @@ def test_how_long_it_was_in_each_phase_is_kept():
 
 
 def test_the_status_of_a_thousand_workers_is_bounded():
-    """All replaced a hundred times, with long addresses and long words."""
+    """All replaced a hundred times, with whole IPv6 addresses; the longest words in all that has words, in a script
+    that takes three bytes a character; a hundred metrics."""
+    long = "語" * 100_000
     job = a_job(1024, max_restarts=10_000).ready()
-    hosts = [f"10.244.{slot // 16 + 100}.{slot % 156 + 100}" for slot in range(1024)]
+    hosts = [f"2001:0db8:85a3:08d3:1319:8a2e:{slot:04x}:7344" for slot in range(1024)]
     workers = [a_worker(slot, 100, endpoint=Endpoint(host, 8470, 8480)) for slot, host in enumerate(hosts)]
-    status = job.status.model_copy(
-        update={
-            "slots": tuple(SlotStatus(slot=slot, incarnation=100) for slot in range(1024)),
-            "failures": tuple(FailureStatus(worker=1, message="x" * 1024) for _ in range(5)),
-        }
-    )
+    status = job.status.model_copy(update={"slots": tuple(SlotStatus(slot=s, incarnation=100) for s in range(1024))})
     job = job.with_status(status).with_workers(*workers).next()
     assert len(job.status.ring.members) == 1024
-    data = job.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    size = len(json.dumps(data, separators=(",", ":")))  # as the API server stores it
-    assert size < 100 * 1024
+    said = dataclasses.replace(progress(7), metrics=tuple(Metric(long, long) for _ in range(100)))
+    report = WorkerReport(0, 100, revision=job.status.ring.revision, state="training", progress=said)
+    job = job.with_workers(dataclasses.replace(workers[0], report=report), *workers[1:]).next()
+    assert len(job.status.progress.metrics) == 32
+    draft = Draft(job.seen(), NOW, Settings())
+    for type_ in ConditionType:
+        draft.condition(type_, True, Reason.STORAGE_ERROR, long)
+    for slot in range(9):
+        failure = FailureStatus(worker=slot, pod="p" * 253, node="n" * 253, reason="StorageError", message=long)
+        draft.add_failure(failure)
+    data = draft.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    size = len(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())  # as the API server stores it
+    assert size < 256 * 1024
