@@ -7,6 +7,7 @@ its loop, and must not end the operator of the other namespaces. It is started a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -85,7 +86,8 @@ class JobWatch:
 
     def _run_kopf(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
         def in_our_loop(function: Callable[..., None], *arguments: Any) -> None:
-            loop.call_soon_threadsafe(function, *arguments)
+            with contextlib.suppress(RuntimeError):  # the process ends
+                loop.call_soon_threadsafe(function, *arguments)
 
         operator = kopf.operator(
             registry=handlers.register(self._store, self.hearing, in_our_loop),
@@ -104,8 +106,7 @@ class JobWatch:
         except Exception as error:
             log.warning("kopf in %s: %s: %s", self._where, type(error).__name__, error)
         finally:
-            if not loop.is_closed():
-                in_our_loop(ended.set)
+            in_our_loop(ended.set)
 
     async def _list(self) -> None:
         versions: list[int] = []
