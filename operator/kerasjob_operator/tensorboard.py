@@ -44,8 +44,8 @@ def deployment(ref: JobRef, spec: KerasJobSpec, image: str, log_format: str = "t
         "containers": [container],
         "volumes": volumes,
         # What the workers need to be let onto nodes. Where on them they are to be is for accelerators, not for this.
-        "imagePullSecrets": [*spec.image_pull_secrets, *overlay.get("imagePullSecrets", [])],
-        "tolerations": [*spec.tolerations, *overlay.get("tolerations", [])],
+        "imagePullSecrets": [*spec.image_pull_secrets, *(overlay.get("imagePullSecrets") or [])],
+        "tolerations": [*spec.tolerations, *(overlay.get("tolerations") or [])],
     }
     if spec.service_account_name is not None:
         pod["serviceAccountName"] = spec.service_account_name
