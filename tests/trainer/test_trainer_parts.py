@@ -230,8 +230,58 @@ def test_a_step_is_saved_where_that_is_due(keras, tmp_path, monkeypatch, every, 
 
     control = SimpleNamespace(send=lambda *_, **__: 0)
     keeping = Keeping(dataclasses.replace(spec(tmp_path), saves=True, **every), control, SessionRecord())
-    keeping._saved_at -= seconds_ago
+    keeping._due_at -= seconds_ago
     saved = []
     monkeypatch.setattr(keeping, "_save", lambda call, phase, *, upload: saved.append(phase.value) if upload else None)
     keeping.after_step(SimpleNamespace(total_step=total_step, steps_per_execution=1, epoch_ends_now=False))
     assert saved == ["step"] * saves
+
+
+def keeping_of(folder, monkeypatch, *, saves):
+    """The states of one of two workers, large ones, and what it tells its agent."""
+    from types import SimpleNamespace
+
+    from kerasjob_trainer.trainer.session import buffers
+    from kerasjob_trainer.trainer.session.keeping import Keeping
+    from kerasjob_trainer.trainer.session.records import SessionRecord
+
+    monkeypatch.setattr(buffers, "SMALL_BYTES", 0)
+    places = {name: str(folder / name) for name in ("program_dir", "staged", "snapshots", "archives")}
+    (folder / "program_dir").mkdir()
+    told = []
+    control = SimpleNamespace(send=lambda kind, **_: told.append(kind))
+    of = dataclasses.replace(spec(folder, num_workers=2), saves=saves, can_save=True, every_seconds=60, **places)
+    return Keeping(of, control, SessionRecord()), told
+
+
+def make_steps(keeping, number):
+    from types import SimpleNamespace
+
+    from kerasjob_trainer.trainer.session.records import CallRecord
+
+    record = CallRecord(0, {}, {}, {}, {})
+    call = SimpleNamespace(
+        steps_per_execution=1, epoch_ends_now=False, record=record, callbacks=[], model=None,
+        capture=lambda: {"w": np.ones(3)},
+    )  # fmt: skip
+    for step in range(1, number + 1):
+        call.total_step = record.total_step = step
+        keeping.after_step(call)
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_every_worker_saves_once_in_so_many_seconds(keras, tmp_path, monkeypatch, saves):
+    keeping, told = keeping_of(tmp_path, monkeypatch, saves=saves)
+    keeping._due_at -= 61
+    make_steps(keeping, 5)
+    assert told == ["saved"]
+
+
+def test_what_is_left_out_counts_once_in_so_many_seconds(keras, tmp_path, monkeypatch):
+    keeping, told = keeping_of(tmp_path, monkeypatch, saves=True)
+    while keeping._saver.buffer() is not None:
+        pass
+    told.clear()
+    keeping._due_at -= 61
+    make_steps(keeping, 5)
+    assert told == ["late"]

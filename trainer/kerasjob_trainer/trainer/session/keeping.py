@@ -29,7 +29,7 @@ class Keeping:
         self._spec, self._record = spec, record
         self._saver, self._outputs = Saver(spec, control), Outputs(spec)
         self._with_state: set[str | None] = set()  # ends of calls that are kept, or can be
-        self._saved_at = time.monotonic()
+        self._due_at = time.monotonic()  # the last time, on every worker, whether it was saved then or left out
         self._has_warned = False  # of a metric that is not there
 
     def released(self, buffer: int) -> None:
@@ -41,7 +41,7 @@ class Keeping:
         every_steps, every_seconds = self._spec.every_steps, self._spec.every_seconds
         num_new = call.steps_per_execution
         due = every_steps is not None and call.total_step // every_steps > (call.total_step - num_new) // every_steps
-        due = due or (every_seconds is not None and time.monotonic() - self._saved_at >= every_seconds)
+        due = due or (every_seconds is not None and time.monotonic() - self._due_at >= every_seconds)
         if due and not (call.epoch_ends_now and (call.is_last_epoch or self._is_due(call.record.epoch))):
             self._save(call, SavePhase.STEP, upload=True)
 
@@ -53,7 +53,7 @@ class Keeping:
 
     def after_call(self, call: Call, tensors: Tensors) -> None:
         """The end of a call that has trained is always saved, and kept for as long as later ones need it."""
-        record = call.record
+        record, self._due_at = call.record, time.monotonic()
         if self._is_of_use and self._hand_over(  # without the call: its callbacks have closed their files
             record, SavePhase.CALL_END, tensors, model=call.model, upload=self._spec.saves
         ):
@@ -84,6 +84,8 @@ class Keeping:
         return self._spec.saves or self._spec.num_workers > 1
 
     def _save(self, call: Call, phase: SavePhase, *, upload: bool) -> None:
+        if upload:
+            self._due_at = time.monotonic()
         if not self._is_of_use or (buffer := self._saver.buffer()) is None:
             return
         tensors = call.capture()
@@ -130,8 +132,6 @@ class Keeping:
             metrics,
             model,
         )
-        if upload:
-            self._saved_at = time.monotonic()
         return self._saver.hand_over(snapshot, tensors, buffer or self._saver.extra_buffer(), upload=upload)
 
     def _warn_of_metric(self, metrics: dict[str, float]) -> None:
