@@ -196,3 +196,33 @@ def test_an_upload_is_tried_again_and_given_up_only_where_nothing_later_needs_it
     assert files_are_there() is None
     report = status.report()
     assert (report.checkpoint is not None, report.problem is None) == (bool(saved), bool(saved))
+
+
+class RingEnds(DirectoryStore):
+    """A store in which a ring begins while the files of a checkpoint are being written."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        super().put_file(key, path)
+        Checkpoints(self, "uid", KeepConfig()).claim(2)
+        self.begun()
+
+
+@pytest.mark.parametrize(("is_member", "told"), [(True, []), (False, [1])])
+def test_who_is_of_the_next_ring_commits_in_it_and_who_is_not_is_told_which_is_over(is_member, told, tmp_path):
+    store = RingEnds(tmp_path / "store")
+    status, meters, over = Status(0, 0), Meters(), []
+    for state in (WorkerState.READY, WorkerState.FORMING, WorkerState.TRAINING):
+        status.move(state, revision=1)
+
+    def begun():
+        if is_member and status.revision == 1:
+            status.move(WorkerState.FORMING, revision=2)
+
+    store.begun = begun
+    queue = uploads.Uploads(lambda: Checkpoints(store, "uid", KeepConfig()), status, meters, over.append)
+    for name in FILES:
+        (tmp_path / name).write_text("x")
+    files = Files({name: tmp_path / name for name in FILES})
+    queue.add(Saved(files, 1, 6, None, {"call": 0, "epoch": 1, "phase": "epochEnd"}, ()))
+    assert queue.drain(10)
+    assert (over, meters.checkpoints) == (told, int(is_member))

@@ -65,7 +65,7 @@ class Checkpoints:
         """Notes that a ring revision has begun. Raises Superseded where a newer one has."""
         rings = {int(entry.key.rpartition("/")[2].removesuffix(".json")) for entry in self.store.entries("rings/")}
         if max(rings, default=0) > revision:
-            raise Superseded(f"ring revision {revision} is over: {max(rings)} has begun")
+            raise Superseded(revision, max(rings))
         if revision not in rings:
             data = {"version": 1, "job": self.job, "ringRevision": revision, "begunAt": now()}
             self.store.put_if_absent(_ring_key(revision), json.dumps(data).encode())
@@ -198,7 +198,11 @@ def open_checkpoints(settings: Settings, known: dict[str, Manifest] | None = Non
 
 
 class Superseded(Exception):
-    """A newer ring has begun: whoever still acts for the one before must end."""
+    """A newer ring has begun: whoever still acts for the one before, `revision`, must end."""
+
+    def __init__(self, revision: int, newer: int) -> None:
+        super().__init__(f"ring revision {revision} is over: {newer} has begun")
+        self.revision = revision
 
 
 def _key(id_: str, file: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from kerasjob_api.constants import Reason, SavePhase
 from kerasjob_api.wire import CheckpointRef, Problem
 from kerasjob_trainer.checkpoints import Checkpoints, Superseded
 from kerasjob_trainer.log import log
-from kerasjob_trainer.manifests import Saved
+from kerasjob_trainer.manifests import Manifest, Saved
 from kerasjob_trainer.meters import Meters
 from kerasjob_trainer.sharing import Helper
 from kerasjob_trainer.status import Status
@@ -67,7 +67,7 @@ class Uploads:
                 self._upload(saved)
             except Superseded as error:
                 log.warning("the state of step %d is not committed: %s", saved.step, error)
-                self._superseded(self._status.revision)
+                self._superseded(error.revision)
             except Exception:
                 log.exception("a fault in the agent's uploads")
                 self._meters.checkpoint_failed()
@@ -85,7 +85,7 @@ class Uploads:
         for wait in itertools.chain(_WAITS_SECONDS, rest):
             try:
                 checkpoints = self._checkpoints()
-                manifest = checkpoints.commit(saved, self._status.revision, self._helpers())
+                manifest = self._commit(saved, checkpoints)
                 break
             except StoreError as error:
                 words = str(error)  # the error itself refers to the state, whose memory it would keep
@@ -108,3 +108,14 @@ class Uploads:
             checkpoints.thin_out(saved.revision)
         except StoreError as error:
             log.warning("old checkpoints are not deleted yet: %s", error)
+
+    def _commit(self, saved: Saved, checkpoints: Checkpoints) -> Manifest | None:
+        """Once more where the ring ends meanwhile, and this worker is of the next one too. Raises Superseded where it
+        is not, StoreError."""
+        while True:
+            revision = self._status.revision
+            try:
+                return checkpoints.commit(saved, revision, self._helpers())
+            except Superseded:
+                if self._status.revision == revision:
+                    raise
