@@ -2,18 +2,23 @@
 
 import os
 import subprocess
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.trainer.faulty_s3 import FaultyS3
 from tests.trainer.harness import eventually
 from tests.trainer.test_s3 import KEY, SECRET, server, write_keys  # noqa: F401
 
-from kerasjob_api.wire import KeepConfig, S3Access
+from kerasjob_api.wire import KeepConfig, ProgramConfig, S3Access, WorkerConfig
 from kerasjob_trainer import uploads
 from kerasjob_trainer.checkpoints import Checkpoints
+from kerasjob_trainer.endings import Endings
 from kerasjob_trainer.manifests import Files, Saved
 from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.store import open_store
 from kerasjob_trainer.store import s3 as s3_module
@@ -106,6 +111,55 @@ def test_a_store_that_is_down_for_long_costs_checkpoints_and_no_more(world, faul
     assert world.uploads.drain(60)
     assert (world.meters.checkpoints, world.status.report().problem) == (2, None)
     assert world.newest() == 60
+
+
+@pytest.fixture
+def told_to_stop(world, monkeypatch):
+    """Has the agent end, within so many seconds; the record is that of its termination message."""
+    config = WorkerConfig("default", "job", "uid", 1, 1, ProgramConfig(script="train.py"))
+    settings = Settings(config, 0, 0, "", 0, world.folder, "", Path(), Path(), Path())
+    ended, records = threading.Event(), []
+    endings = Endings(settings, world.status, world.uploads, None)
+
+    def at_once(code, record):
+        records.append((code, record))
+        ended.set()
+
+    monkeypatch.setattr(endings, "at_once", at_once)
+
+    def stop(seconds):
+        endings.preempted(time.monotonic() + seconds)
+
+    return SimpleNamespace(stop=stop, ended=ended, records=records)
+
+
+def test_a_stop_while_the_store_is_down_for_a_while_loses_nothing(world, faulty, told_to_stop):
+    faulty.show("InternalError", "PUT", 1_000_000)
+    world.save(20)
+    world.save(40)
+    assert world.problem()
+    told_to_stop.stop(60)
+    eventually(lambda: world.meters.checkpoint_failures, "the one before, which the last one replaces, is given up")
+    tries = faulty.shown
+    eventually(lambda: faulty.shown > tries + 3 * (len(uploads._WAITS_SECONDS) + 2), "the last one is tried on")
+    assert not told_to_stop.ended.is_set()
+    faulty.show("", "", 0)
+    assert told_to_stop.ended.wait(60)
+    assert world.newest() == 40
+    ((code, record),) = told_to_stop.records
+    assert (code, record.message) == (30, "told to stop; the program goes on from its last checkpoint")
+    assert record.checkpoint.step == 40
+
+
+def test_a_stop_that_the_store_outlasts_says_what_is_not_stored(world, faulty, told_to_stop):
+    faulty.show("InternalError", "PUT", 1_000_000)
+    world.save(40)
+    assert world.problem()
+    told_to_stop.stop(1)
+    assert told_to_stop.ended.wait(60)
+    ((_, record),) = told_to_stop.records
+    assert "what was saved last is not in the store (checkpoint of step 40: " in record.message
+    assert "InternalError" in record.message
 
 
 def test_what_the_store_has_damaged_is_passed_over(world, faulty):

@@ -81,8 +81,11 @@ class Endings:
                 return exported
 
     def _stop(self, deadline: float) -> None:
-        self._uploads.drain(max(0.0, deadline - time.monotonic()))
+        is_stored = self._uploads.drain_before_end(max(0.0, deadline - time.monotonic()))
         report = self._status.report()
         words = "told to stop; the program goes on from its last checkpoint"
+        if not is_stored:
+            why = report.problem.message if report.problem is not None else "there was no time"
+            words = f"told to stop, and what was saved last is not in the store ({why}): it goes on from what is"
         record = FailureRecord(Reason.PREEMPTED, words, progress=report.progress, checkpoint=report.checkpoint)
         self.at_once(ExitCode.PREEMPTED, record)

@@ -1,6 +1,7 @@
 """Uploads what the trainer has saved, in a thread of the agent: training goes on meanwhile. Called by the supervisor.
 
-Every checkpoint is tried several times; one of an epoch that the store will not take is given up and counted.
+Every checkpoint is tried several times; one that the store will not take, and that no later one needs or replaces, is
+given up and counted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from kerasjob_trainer.store import StoreError
 # Training comes first, and the agent's answers.
 NICE = 10
 _WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0)
+# Where the agent is about to end.
+_LAST_WAIT_SECONDS = 1.0
 
 
 class Uploads:
@@ -45,6 +48,7 @@ class Uploads:
         self._queue: queue.SimpleQueue[Saved] = queue.SimpleQueue()
         self._idle = threading.Condition()
         self._pending = 0
+        self._is_ending = False
         threading.Thread(target=self._run, name="uploads", daemon=True).start()
 
     def add(self, saved: Saved) -> None:
@@ -57,6 +61,13 @@ class Uploads:
         """Waits until all are uploaded or given up; False where that took too long."""
         with self._idle:
             return self._idle.wait_for(lambda: self._pending == 0, timeout_seconds)
+
+    def drain_before_end(self, timeout_seconds: float) -> bool:
+        """As `drain`, for an agent that must end: no checkpoint comes after the last one, which is not given up."""
+        with self._idle:
+            self._is_ending = True
+            self._idle.notify_all()
+        return self.drain(timeout_seconds)
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)  # of this thread and those that it starts
@@ -79,10 +90,7 @@ class Uploads:
 
     def _upload(self, saved: Saved) -> None:
         started = time.monotonic()
-        # Later checkpoints need the one at the end of a call: it is never given up.
-        is_call_end = saved.position["phase"] == SavePhase.CALL_END
-        rest = itertools.repeat(_WAITS_SECONDS[-1]) if is_call_end else (None,)
-        for wait in itertools.chain(_WAITS_SECONDS, rest):
+        for number in itertools.count():
             try:
                 checkpoints = self._checkpoints()
                 manifest = self._commit(saved, checkpoints)
@@ -90,12 +98,12 @@ class Uploads:
             except StoreError as error:
                 words = str(error)  # the error itself refers to the state, whose memory it would keep
                 self._status.set(problem=Problem(Reason.STORAGE_ERROR, f"checkpoint of step {saved.step}: {words}"))
-                if wait is None:
+                if number >= len(_WAITS_SECONDS) and self._may_give_up(saved):
                     log.error("the checkpoint of step %d is given up: %s", saved.step, words)
                     self._meters.checkpoint_failed()
                     return
                 log.warning("the checkpoint of step %d is not saved yet: %s", saved.step, words)
-                time.sleep(wait)
+                self._wait(_WAITS_SECONDS[min(number, len(_WAITS_SECONDS) - 1)])
         if manifest is None:
             self._meters.checkpoint_failed()
             return
@@ -108,6 +116,19 @@ class Uploads:
             checkpoints.thin_out(saved.revision)
         except StoreError as error:
             log.warning("old checkpoints are not deleted yet: %s", error)
+
+    def _may_give_up(self, saved: Saved) -> bool:
+        """Later checkpoints need the one at the end of a call; and after the last one before the agent ends there is
+        none."""
+        is_last = self._is_ending and self._pending == 1
+        return not is_last and saved.position["phase"] != SavePhase.CALL_END
+
+    def _wait(self, seconds: float) -> None:
+        with self._idle:
+            if not self._is_ending:
+                self._idle.wait_for(lambda: self._is_ending, seconds)
+                return
+        time.sleep(min(seconds, _LAST_WAIT_SECONDS))
 
     def _commit(self, saved: Saved, checkpoints: Checkpoints) -> Manifest | None:
         """Once more where the ring ends meanwhile, and this worker is of the next one too. Raises Superseded where it
