@@ -1,7 +1,9 @@
 """The files of a program: packed where they have changed, put back as they were, and nothing else touched."""
 
 import json
+import os
 import shutil
+import subprocess
 import tarfile
 from types import SimpleNamespace
 
@@ -132,6 +134,80 @@ def test_the_largest_files_are_left_out_first_and_that_is_said_once(program, pac
     for name in ("one", "two"):
         assert contents(snapshot(packed, tmp_path / name)) == {"outputs-0.tar": ["a", "c"]}
     assert caplog.text.count("too large: b") == 1
+
+
+def test_what_a_checkpoint_does_not_hold_stays_as_it_is(program, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "MAX_BYTES", 10)
+    (program / "large").write_bytes(b"x" * 11)
+    checkpoint = snapshot(packed, tmp_path / "large-alone")
+    (program / "log.csv").write_text("0")
+    both = snapshot(packed, tmp_path / "both")
+    (program / "large").write_text("newer")
+    (program / "log.csv").write_text("01")
+    (program / "later.csv").write_text("")
+    outputs.put_back(program, tmp_path / "staged.json", both)
+    made = {path.name: path.read_text() for path in program.iterdir() if path.is_file()}
+    assert made == {"large": "newer", "log.csv": "0", "train.py": "print()"}
+    outputs.put_back(program, tmp_path / "staged.json", checkpoint)
+    assert not (program / "log.csv").exists()
+    assert (program / "large").read_text() == "newer"
+
+
+def test_what_goes_while_it_is_packed_is_not_there_and_the_rest_is_held(program, packed, tmp_path, monkeypatch):
+    for name in ("going", "log.csv"):
+        (program / name).write_text(name)
+    without_the_largest = outputs.without_the_largest
+
+    def meanwhile(sizes):
+        (program / "going").unlink()
+        return without_the_largest(sizes)
+
+    monkeypatch.setattr(outputs, "without_the_largest", meanwhile)
+    checkpoint = snapshot(packed, tmp_path / "one")
+    assert contents(checkpoint) == {"outputs-0.tar": ["log.csv"]}
+    (program / "going").write_text("again")
+    outputs.put_back(program, tmp_path / "staged.json", checkpoint)
+    assert sorted(path.name for path in program.iterdir() if path.is_file()) == ["log.csv", "train.py"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read all")
+def test_what_cannot_be_read_stays(program, packed, tmp_path, caplog):
+    (program / "log.csv").write_text("0")
+    (program / "secret").write_text("secret")
+    (program / "secret").chmod(0)
+    for name in ("one", "two"):
+        assert list(contents(snapshot(packed, tmp_path / name)).values()) == [["log.csv"]]
+    assert caplog.text.count("not readable: secret") == 1
+    outputs.put_back(program, tmp_path / "staged.json", tmp_path / "two")
+    assert (program / "secret").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is a mounted one, which takes root")
+def test_where_files_could_not_be_packed_they_all_stay(program, packed, tmp_path):
+    """What is not known is not taken for nothing."""
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(archives)], check=True)
+    try:
+        (program / "model.keras").write_bytes(bytes(200_000))
+        checkpoint = tmp_path / "one"
+        checkpoint.mkdir()
+        for file in packed.pack([]):
+            shutil.copyfile(file, checkpoint / file.name)
+    finally:
+        subprocess.run(["umount", str(archives)], check=True)
+    outputs.put_back(program, tmp_path / "staged.json", checkpoint)
+    assert (program / "model.keras").exists()
+    (program / "model.keras").write_text("small")
+    assert list(contents(snapshot(packed, tmp_path / "two")).values()) == [["model.keras"]]
+
+
+def test_a_file_of_two_names_comes_back_by_both(program, packed, tmp_path):
+    (program / "best.keras").write_text("best")
+    (program / "newest.keras").hardlink_to(program / "best.keras")
+    checkpoint = snapshot(packed, tmp_path / "one")
+    outputs.put_back(program, tmp_path / "staged.json", checkpoint)
+    assert (program / "best.keras").read_text() == (program / "newest.keras").read_text() == "best"
 
 
 @pytest.mark.parametrize("name", ["../escaped", "data/../../escaped", "train.py", "data/../train.py"])

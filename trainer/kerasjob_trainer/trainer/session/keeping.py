@@ -7,6 +7,7 @@ worker is lost.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from kerasjob_api.constants import SavePhase
@@ -128,7 +129,7 @@ class Keeping:
             self._record.to_text(),
             position,
             tuple(sorted((ends & self._with_state) - {own})),
-            self._outputs.pack(call.callbacks if call is not None else []),
+            partial(self._outputs.pack, call.callbacks if call is not None else []),
             metrics,
             model,
         )

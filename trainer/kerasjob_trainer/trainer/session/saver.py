@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from kerasjob_trainer.trainer.threads import outside_of_strategy
 class Snapshot:
     """What belongs to a state besides its tensors.
 
-    `session`: JSON text. `outputs`: the program's files, in archives, and their index. `keep`: checkpoints that this
-    one needs.
+    `session`: JSON text. `outputs`: packs the program's files, in archives, with their index; raises OSError where that
+    fails. `keep`: checkpoints that this one needs.
     `metrics`: of the epoch that has ended. `model`: to be written as a Keras file as well.
     """
 
@@ -39,7 +39,7 @@ class Snapshot:
     session: str
     position: dict[str, Any]
     keep: tuple[str, ...]
-    outputs: Sequence[Path] = ()
+    outputs: Callable[[], Sequence[Path]] = tuple
     metrics: dict[str, float] = field(default_factory=dict)
     model: Any = None
 
@@ -79,7 +79,7 @@ class Saver:
             buffer.write(tensors)
             directory.mkdir(parents=True)
             (directory / "session.json").write_text(snapshot.session)
-            for file in snapshot.outputs:
+            for file in snapshot.outputs():
                 _link(file, directory / file.name)
             if snapshot.model is not None:
                 _write_keras_file(snapshot.model, directory / KERAS_FILE)
