@@ -27,9 +27,11 @@ def store_does_what_it_says(store, folder, *, is_atomic: bool = True) -> None:
     assert store.entries("deep/e") == [Entry("deep/er/a", 100)]
     assert store.get_file("deep/er/a", folder / "got")
     assert (folder / "got").read_bytes() == b"x" * 100
-    assert not store.copy("never-there", "copy")
-    if store.copy("deep/b", "copy"):
+    assert not store.copy("never-there", "copy", folder / "file")
+    if store.copy("deep/b", "copy", folder / "file"):
         assert store.get("copy") == b"x" * 100
+        (folder / "other").write_bytes(b"y" * 100)
+        assert not store.copy("deep/b", "copy", folder / "other")
         store.delete(["copy"])
     assert store.get("copy") is None
     stored = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from tests.trainer.faulty_s3 import FaultyS3
 from tests.trainer.harness import Gates, eventually, free_ports
 from tests.trainer.stores import checkpoints_do_what_they_say, store_does_what_it_says
 
@@ -225,10 +226,19 @@ def test_the_store(s3_store, tmp_path):
     store_does_what_it_says(s3_store, tmp_path, is_atomic=False)
 
 
-def test_archives_that_checkpoints_share_are_sent_once(s3_store, tmp_path):
+def commit(checkpoints, folder, step):
+    """A checkpoint whose files are in a folder."""
+    files = Files({name: folder / name for name in ("outputs-0.tar", "state.safetensors", "session.json")})
+    position = {"call": 0, "epoch": step, "step": 0, "phase": "epochEnd"}
+    checkpoints.commit(Saved(files, 1, step, None, position, ()), 1)
+    checkpoints.thin_out(1)
+
+
+@pytest.mark.parametrize(("times", "num_checkpoints", "num_sent"), [(1000, 3, 1), (4_000_000, 3, 1), (1000, 10, 2)])
+def test_archives_that_checkpoints_share_are_seldom_sent(times, num_checkpoints, num_sent, s3_store, tmp_path):
     checkpoints = Checkpoints(s3_store, "uid", KeepConfig(last=2))
     archive = tmp_path / "outputs-0.tar"
-    archive.write_bytes(b"models" * 1000)
+    archive.write_bytes(b"models" * times)  # the larger one goes in parts
     (tmp_path / "state.safetensors").write_bytes(b"tensors")
     (tmp_path / "session.json").write_text("{}")
     sent = []
@@ -239,17 +249,34 @@ def test_archives_that_checkpoints_share_are_sent_once(s3_store, tmp_path):
         put(key, path)
 
     s3_store.put_file = put_file
-    for step in (1, 2, 3):
-        files = Files({name: tmp_path / name for name in ("outputs-0.tar", "state.safetensors", "session.json")})
-        position = {"call": 0, "epoch": step, "step": 0, "phase": "epochEnd"}
-        checkpoints.commit(Saved(files, 1, step, None, position, ()), 1)
-        checkpoints.thin_out(1)
-    assert sent.count("outputs-0.tar") == 1
-    assert sent.count("state.safetensors") == 3
+    for step in range(1, num_checkpoints + 1):
+        commit(checkpoints, tmp_path, step)
+    assert sent.count("outputs-0.tar") == num_sent
+    assert sent.count("state.safetensors") == num_checkpoints
     newest = checkpoints.newest_whole(tmp_path / "restored")
     assert (tmp_path / "restored" / newest.id / "outputs-0.tar").read_bytes() == archive.read_bytes()
     copies = [entry.key for entry in s3_store.entries("checkpoints/") if entry.key.endswith("outputs-0.tar")]
     assert len(copies) == 2, "each checkpoint that stays has its own"
+
+
+def test_an_archive_that_the_store_has_damaged_spoils_one_checkpoint(server, tmp_path):
+    faulty = FaultyS3(server)
+    write_keys(tmp_path / "keys", KEY, SECRET)
+    store = open_store(
+        f"s3://bucket/{tmp_path.name}/", S3Access(faulty.endpoint, "us-east-1", "keys"), tmp_path / "keys"
+    )
+    checkpoints = Checkpoints(store, "uid", KeepConfig())
+    for name in ("outputs-0.tar", "state.safetensors", "session.json"):
+        (tmp_path / name).write_text(f"content of {name}")
+    checkpoints.claim(1)
+    faulty.show("damage", "PUT", 1)  # the archive comes first
+    commit(checkpoints, tmp_path, 1)
+    assert faulty.shown == 1
+    assert checkpoints.newest_whole(tmp_path / "r1") is None
+    commit(checkpoints, tmp_path, 2)
+    commit(checkpoints, tmp_path, 3)
+    assert checkpoints.newest_whole(tmp_path / "r2").step == 3
+    faulty.close()
 
 
 def test_checkpoints(s3_store, tmp_path):

@@ -226,3 +226,43 @@ def test_who_is_of_the_next_ring_commits_in_it_and_who_is_not_is_told_which_is_o
     queue.add(Saved(files, 1, 6, None, {"call": 0, "epoch": 1, "phase": "epochEnd"}, ()))
     assert queue.drain(10)
     assert (over, meters.checkpoints) == (told, int(is_member))
+
+
+class Meanwhile(DirectoryStore):
+    """A store in which something else happens once: when something is written or listed."""
+
+    def __init__(self, root: Path, when: str, happens) -> None:
+        super().__init__(root)
+        self.when, self.happens = when, happens
+
+    def put_file(self, key: str, path: Path) -> None:
+        super().put_file(key, path)
+        self._look(key)
+
+    def entries(self, prefix: str):
+        self._look(prefix)
+        return super().entries(prefix)
+
+    def _look(self, key: str) -> None:
+        if key.endswith(self.when) and self.happens is not None:
+            happens, self.happens = self.happens, None
+            happens()
+
+
+def test_a_checkpoint_that_is_being_committed_is_whole_though_it_was_taken_for_left_over(tmp_path):
+    """Worker 1 stores what it held, of ring 1, while the leader of ring 2 deletes what no ring commits any more."""
+    other = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", KeepConfig())
+    thinned = []
+    store = Meanwhile(tmp_path / "store", "state.safetensors", lambda: thinned.extend(other.thin_out(2)))
+    checkpoints = Checkpoints(store, "uid", KeepConfig())
+    saved = save(checkpoints, tmp_path, 5, 1, acting=2)
+    assert thinned == [saved.id]
+    assert checkpoints.newest_whole(tmp_path / "restored").id == saved.id
+
+
+@pytest.mark.parametrize("listed", ["manifests/", "checkpoints/"])
+def test_what_is_committed_while_it_is_looked_for_is_not_left_over(listed, tmp_path):
+    other = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", KeepConfig())
+    store = Meanwhile(tmp_path / "store", listed, lambda: save(other, tmp_path, 5, 1, acting=2))
+    Checkpoints(store, "uid", KeepConfig()).thin_out(2)
+    assert other.newest_whole(tmp_path / "restored").step == 5

@@ -20,6 +20,10 @@ from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.sharing import Helper
 from kerasjob_trainer.store import Store, open_store
 
+# What checkpoints have in common is copied in the store from one to the next; of so many it is sent for one, so that a
+# fault of the disk there spoils no more.
+_SENT_EVERY = 8
+
 
 class Checkpoints:
     """One job's checkpoints. Every method raises StoreError where the store fails."""
@@ -81,11 +85,10 @@ class Checkpoints:
         if (content := self.store.get(f"manifests/{id_}.json")) is not None:
             return _same(id_, content, files)
         for file in files:
-            path, name = saved.files.paths[file["name"]], file["name"]
-            if is_archive(name) and self._is_copied(file, id_):
-                continue
-            sharing.put(self.store, _key(id_, file), path, id_, name, helpers if name == FILES[0] else ())
+            self._put(saved, file, helpers)
         self.claim(revision)
+        for file in self._missing(id_, files):
+            self._put(saved, file, helpers)
         data = {
             "version": 1,
             "job": self.job,
@@ -102,12 +105,23 @@ class Checkpoints:
             return _same(id_, self.store.get(f"manifests/{id_}.json"), files)
         return Manifest(id_, saved.revision, saved.step, data)
 
-    def _is_copied(self, file: dict[str, Any], id_: str) -> bool:
+    def _put(self, saved: Saved, file: dict[str, Any], helpers: Sequence[Helper]) -> None:
+        path, name = saved.files.paths[file["name"]], file["name"]
+        if not (is_archive(name) and self._is_copied(file, saved.id, path)):
+            sharing.put(self.store, _key(saved.id, file), path, saved.id, name, helpers if name == FILES[0] else ())
+
+    def _missing(self, id_: str, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Files that are not there any more: the leader of a newer ring has taken them for left over."""
+        stored = {entry.key: entry.num_bytes for entry in self.store.entries(f"checkpoints/{id_}/")}
+        return [file for file in files if stored.get(_key(id_, file)) != file["bytes"]]
+
+    def _is_copied(self, file: dict[str, Any], id_: str, path: Path) -> bool:
         """Whether a file is that of a checkpoint before, which the store has been told to copy."""
-        for other in sorted(self._known.values(), key=lambda manifest: manifest.order, reverse=True):
-            if any(file == theirs for theirs in other.files):
-                return self.store.copy(_key(other.id, file), _key(id_, file))
-        return False
+        others = [one for one in self._known.values() if file in one.files]
+        if len(others) % _SENT_EVERY == 0:
+            return False
+        newest = max(others, key=lambda manifest: manifest.order)
+        return self.store.copy(_key(newest.id, file), _key(id_, file), path)
 
     def thin_out(self, revision: int) -> list[str]:
         """Deletes what does not stay by `retention.kept`; answers the ids.
@@ -115,11 +129,11 @@ class Checkpoints:
         Only what ring revision `revision` or an older one wrote: a late leader of an old ring must not touch the work
         of its successor. Files without a manifest are deleted once their ring revision is over.
         """
+        entries = self.store.entries("checkpoints/")  # first: what is committed from now on is not among them
         manifests = self.manifests()
         kept = set(retention.kept(manifests, self.keep))
         committed = {m.id for m in manifests}
         doomed = [m.id for m in manifests if m.id not in kept and m.revision <= revision]
-        entries = self.store.entries("checkpoints/")
         orphans = {id_ for e in entries if (id_ := e.key.split("/")[1]) not in committed | kept}
         orphans = {id_ for id_ in orphans if (r := _revision(id_)) is not None and r < revision}
         if doomed:

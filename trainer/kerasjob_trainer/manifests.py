@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasjob_api.constants import SavePhase
+from kerasjob_trainer.digests import OncePerFile
 from kerasjob_trainer.outputs import is_archive
 from kerasjob_trainer.store import StoreError
 
@@ -25,8 +26,6 @@ KERAS_FILE = "model.keras"
 # What names of checkpoints and of their files look like: they become paths, and come from the store or another worker.
 _ID = re.compile(r"\d{12,}\.\d-r\d+")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-DIGESTS_MAX = 256
-_digests: dict[tuple[int, ...], str] = {}
 
 
 def checkpoint_id(step: int, phase: SavePhase, revision: int) -> str:
@@ -145,15 +144,7 @@ def file_record(name: str, path: Path) -> dict[str, Any]:
     return {"name": name, "bytes": size, "sha256": _archive_digest(path) if is_archive(name) else sha256(path)}
 
 
-def _archive_digest(path: Path) -> str:
-    """Archives never change, and are part of many checkpoints by links: each is read once."""
-    stat = path.stat()
-    key = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
-    if key not in _digests:
-        while len(_digests) >= DIGESTS_MAX:
-            del _digests[next(iter(_digests))]  # the oldest; it can be read again
-        _digests[key] = sha256(path)
-    return _digests[key]
+_archive_digest = OncePerFile(lambda path: sha256(path))
 
 
 def is_whole(path: Path, record: dict[str, Any]) -> bool:

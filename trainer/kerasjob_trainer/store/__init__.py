@@ -33,9 +33,9 @@ class Store(Protocol):
     def put_file(self, key: str, path: Path) -> None:
         """Stores a file's content."""
 
-    def copy(self, source: str, key: str) -> bool:
-        """Stores what is stored by another key, as a copy that the store makes; False where it cannot, or has no such
-        key."""
+    def copy(self, source: str, key: str, path: Path) -> bool:
+        """Stores a file's content, as a copy that the store makes of what is there by another key; False where it
+        cannot, has no such key, or something else there."""
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         """Stores the content unless the key is there; answers whether it was stored. Atomic where the store can."""

@@ -30,7 +30,7 @@ class DirectoryStore:
             _flush(temporary)
             temporary.replace(self.root / key)
 
-    def copy(self, source: str, key: str) -> bool:
+    def copy(self, source: str, key: str, path: Path) -> bool:
         # A link would be cheap, and one fault of the disk that of all checkpoints that share it.
         return False
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kerasjob_api.wire import S3Access
+from kerasjob_trainer.digests import OncePerFile
 from kerasjob_trainer.log import log
 from kerasjob_trainer.store import Entry, StoreError
 from kerasjob_trainer.store.s3_words import KEYS, Target, explain, missing_keys
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
-    from types_boto3_s3.type_defs import CompletedPartTypeDef
+    from types_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
 _DELETE_AT_ONCE = 1000  # the most that one request may name
+_PART_BYTES = 8 * 1024**2  # of what is larger
+_TRANSFER = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
 
@@ -58,16 +64,19 @@ class S3Store:
 
     def put_file(self, key: str, path: Path) -> None:
         with self._explained(key, "write"):
-            self._client.upload_file(str(path), self.bucket, self.prefix + key, ExtraArgs=self._encryption)
+            self._client.upload_file(str(path), self.bucket, self.prefix + key, self._encryption, Config=_TRANSFER)
 
-    def copy(self, source: str, key: str) -> bool:
+    def copy(self, source: str, key: str, path: Path) -> bool:
         with self._explained(key, "write"):
             try:
+                if not _is_of(path, self._client.head_object(Bucket=self.bucket, Key=self.prefix + source)):
+                    return False
                 self._client.copy(
                     {"Bucket": self.bucket, "Key": self.prefix + source},
                     self.bucket,
                     self.prefix + key,
                     ExtraArgs=self._encryption,
+                    Config=_TRANSFER,
                 )
             except ClientError as error:
                 if _code(error) in _ABSENT:
@@ -182,6 +191,27 @@ def _addressing_style(s3: S3Access) -> Literal["auto", "path", "virtual"]:
     if s3.addressing_style == "auto":
         return "path" if s3.endpoint else "auto"
     return "virtual" if s3.addressing_style == "virtual" else "path"
+
+
+def _is_of(path: Path, head: HeadObjectOutputTypeDef) -> bool:
+    """Whether an object is a file's content as the server has received it, by its size and tag. The tag of what is
+    encrypted by a key of the user's says nothing; a server that has tags of its own never says yes."""
+    if head["ContentLength"] != path.stat().st_size:
+        return False
+    return head.get("ServerSideEncryption", "").startswith("aws:kms") or head["ETag"].strip('"') == _tag(path)
+
+
+def _read_tag(path: Path) -> str:
+    """As S3 has it: the MD5 of what is sent at once, the MD5 of the MD5s of several parts."""
+    with path.open("rb") as file:
+        parts = [_md5(part).digest() for part in iter(lambda: file.read(_PART_BYTES), b"")]
+    if path.stat().st_size < _PART_BYTES:
+        return (parts[0] if parts else _md5(b"").digest()).hex()
+    return f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
+
+
+_md5 = partial(hashlib.md5, usedforsecurity=False)
+_tag = OncePerFile(_read_tag)
 
 
 def _encryption(s3: S3Access) -> dict[str, Any]:
