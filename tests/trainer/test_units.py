@@ -1,7 +1,10 @@
 """The parts of the agent that need no process: stores, checkpoints, judgements, states, counters."""
 
+import errno
 import json
+import os
 import signal
+import time
 import weakref
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.staging.keras_files import link_datasets
 from kerasjob_trainer.status import Status
 from kerasjob_trainer.store import StoreError
-from kerasjob_trainer.store.directory import DirectoryStore
+from kerasjob_trainer.store.directory import UNFINISHED_SECONDS, DirectoryStore
 
 
 def test_a_directory_is_a_store(tmp_path):
@@ -30,6 +33,27 @@ def test_a_directory_is_a_store(tmp_path):
 
 def test_checkpoints_in_a_directory(tmp_path):
     checkpoints_do_what_they_say(DirectoryStore(tmp_path / "store"), tmp_path)
+
+
+def test_a_directory_on_a_file_system_without_links(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store_does_what_it_says(DirectoryStore(tmp_path / "store"), tmp_path)
+    checkpoints_do_what_they_say(DirectoryStore(tmp_path / "other"), tmp_path / "files")
+
+
+def test_what_a_killed_writer_has_left_goes_and_what_is_being_written_stays(tmp_path):
+    checkpoints = Checkpoints(DirectoryStore(tmp_path / "store"), "uid", KeepConfig())
+    saved = save(checkpoints, tmp_path, 1, 1)
+    folder = tmp_path / "store/checkpoints" / saved.id
+    for name, seconds in ((".kerasjob-old", UNFINISHED_SECONDS + 60), (".kerasjob-new", 60)):
+        (folder / name).write_text("half")
+        os.utime(folder / name, (time.time() - seconds,) * 2)
+    checkpoints.thin_out(1)
+    assert [path.name for path in folder.glob(".*")] == [".kerasjob-new"]
+    assert checkpoints.newest_whole(tmp_path / "restored").id == saved.id
 
 
 def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path, caplog):

@@ -142,6 +142,7 @@ class Checkpoints:
         keys = [e.key for e in entries if e.key.split("/")[1] in gone]
         if keys:
             self.store.delete(keys)
+        self.store.delete_unfinished()
         return sorted(gone)
 
     def newest_whole(self, target: Path) -> Manifest | None:

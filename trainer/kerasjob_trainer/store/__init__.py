@@ -52,6 +52,9 @@ class Store(Protocol):
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; those that are not there are fine."""
 
+    def delete_unfinished(self) -> None:
+        """Deletes what writers that were killed have left half written."""
+
 
 @runtime_checkable
 class PartStore(Protocol):

@@ -1,20 +1,26 @@
 """A store in a directory: a volume, or a folder on this machine. Opened by `open_store`.
 
 A file appears under its name only when it is whole: written beside it, flushed to the disk, then renamed or linked.
+Where a file system has no links, one that must not be there yet is made empty first, which counts as not there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from kerasjob_trainer.store import Entry, StoreError
 
 _TEMPORARY = ".kerasjob-"
+# What nobody has written to for so long, nobody writes any more.
+UNFINISHED_SECONDS = 3600.0
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class DirectoryStore:
@@ -39,7 +45,7 @@ class DirectoryStore:
             temporary.write_bytes(content)
             _flush(temporary)
             try:
-                (self.root / key).hardlink_to(temporary)
+                _appear(temporary, self.root / key)
             except FileExistsError:
                 return False
             _flush((self.root / key).parent)
@@ -48,7 +54,7 @@ class DirectoryStore:
     def get(self, key: str) -> bytes | None:
         with self._explained(f"read {key}"):
             try:
-                return (self.root / key).read_bytes()
+                return (self.root / key).read_bytes() or None
             except FileNotFoundError:
                 return None
 
@@ -77,6 +83,13 @@ class DirectoryStore:
                 (self.root / key).unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # not empty, or gone
                     (self.root / key).parent.rmdir()
+
+    def delete_unfinished(self) -> None:
+        with self._explained("delete"):
+            for path in self.root.rglob(f"{_TEMPORARY}*"):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > UNFINISHED_SECONDS:
+                        path.unlink()
 
     @contextlib.contextmanager
     def _temporary(self, key: str) -> Iterator[Path]:
@@ -112,6 +125,17 @@ def copy_file(source: Path, target: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _appear(temporary: Path, target: Path) -> None:
+    """Gives a file that is whole its name. Raises FileExistsError where that is taken, and other OSErrors."""
+    try:
+        target.hardlink_to(temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        target.open("x").close()
+        temporary.replace(target)
 
 
 def _flush(path: Path) -> None:

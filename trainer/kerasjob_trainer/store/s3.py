@@ -166,6 +166,9 @@ class S3Store:
                     Delete={"Objects": [{"Key": self.prefix + key} for key in part], "Quiet": True},
                 )
 
+    def delete_unfinished(self) -> None:
+        """Nothing: an object appears whole, and parts of one that does not are for the bucket's rules."""
+
     def _put_unless_seen(self, key: str, content: bytes) -> bool:
         if self.get(key) is not None:
             return False
