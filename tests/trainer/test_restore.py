@@ -10,6 +10,7 @@ from tests.trainer.stores import save
 
 from kerasjob_api.constants import SavePhase
 from kerasjob_api.wire import CheckpointConfig, KeepConfig, Member, ProgramConfig, Ring, WorkerConfig
+from kerasjob_trainer import held as held_module
 from kerasjob_trainer import restore
 from kerasjob_trainer.checkpoints import Checkpoints
 from kerasjob_trainer.held import Shelf, files_of_trainer
@@ -132,20 +133,46 @@ def test_a_store_that_is_down_does_not_keep_what_is_held(world):
     assert restore.prepare(run, broken, Status(0, 0), world.own).rank == 0
 
 
-def test_a_shelf_holds_the_newest_and_the_end_that_it_needs(tmp_path):
+def test_a_shelf_holds_the_newest_and_the_end_that_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(held_module, "SMALL_BYTES", 0)
     shelf = Shelf(1)
     first, second = held(tmp_path, 4, 4, phase="callEnd"), held(tmp_path, 8, 4, phase="callEnd")
     step, newest = held(tmp_path, 9, 4, keep=[first.id, second.id]), held(tmp_path, 10, 4, keep=[first.id, second.id])
     for saved in (first, second, step, newest, held(tmp_path, 9, 3)):
         shelf.put(saved)
+    assert shelf.all() == [newest, second, first], "what is on its way to the store is here too"
+    first_id = first.id
+    del first, saved
     assert shelf.all() == [newest, second]
+    assert shelf.file(first_id, "state.safetensors") is None
     assert shelf.file(newest.id, "state.safetensors") == newest.files.paths["state.safetensors"]
     assert shelf.file(newest.id, "../session.json") is None
     assert shelf.file(step.id, "state.safetensors") is None
     everything = Shelf(1000)
+    first = held(tmp_path / "again", 4, 4, phase="callEnd")
     for saved in (first, held(tmp_path / "other", 8, 4, keep=[first.id], phase="callEnd"), newest):
         everything.put(saved)
     assert len(everything.all()) == 3
+
+
+def test_a_shelf_holds_all_small_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(held_module, "SMALL_BYTES", 3 * len("held 4"))
+    shelf = Shelf(1)
+    for step in (1, 2, 3):
+        shelf.put(held(tmp_path, step, 4, phase="callEnd", keep=[f"00000000000{n}.2-r4" for n in range(1, step)]))
+    shelf.put(held(tmp_path, 4, 4, keep=[f"00000000000{n}.2-r4" for n in (1, 2, 3)]))
+    assert [one.step for one in shelf.all()] == [4, 3, 2]
+
+
+def test_ends_that_are_not_stored_yet_come_from_who_stores_them(world, monkeypatch):
+    monkeypatch.setattr(held_module, "SMALL_BYTES", 0)
+    queue = [held(world.at / "peer", step, 4, phase="callEnd") for step in (4, 5)]
+    for end in queue:
+        world.peer.put(end)
+    world.peer.put(held(world.at / "peer", 9, 4, keep=[end.id for end in queue]))
+    assert world.decide() == restore.RestorePoint("000000000009.0-r4", 1)
+    for end in queue:
+        assert (world.settings.restored / "r5" / end.id / "state.safetensors").read_text() == f"held {end.step}"
 
 
 def test_the_files_of_a_trainer_go_with_the_last_who_refers_to_them(tmp_path):

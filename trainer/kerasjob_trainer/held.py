@@ -6,6 +6,7 @@ when a ring is formed (`restore`).
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import threading
@@ -15,6 +16,9 @@ from pathlib import Path
 
 from kerasjob_api.constants import SavePhase
 from kerasjob_trainer.manifests import FILES, Files, Saved
+
+# Of states together: by far less than what a trainer may have any number of buffers for.
+SMALL_BYTES = 16 * 1024**2
 
 
 def files_of_trainer(state: int, directory: Path, released: Callable[[], None]) -> Files:
@@ -35,27 +39,38 @@ def _release(state: int, directory: Path, released: Callable[[], None]) -> None:
 class Shelf:
     """What is held now. May be asked from any thread.
 
-    `num_ends`: how many states at the ends of calls are held that the newest one needs; in a store they are as well.
+    That is the newest state and what it needs of those at the ends of calls: the newest `num_ends`; more where all of
+    them are small; and any that somebody else holds on to, since it is on its way to the store.
     """
 
     def __init__(self, num_ends: int) -> None:
         self._num_ends = num_ends
         self._changed = threading.Condition()
         self._held: list[Saved] = []  # the newest first
+        self._known: weakref.WeakValueDictionary[str, Saved] = weakref.WeakValueDictionary()
 
     def put(self, saved: Saved) -> None:
         """Holds a state instead of those before it."""
         with self._changed:
+            self._known[saved.id] = saved
             if self._held and saved.order < self._held[0].order:
                 return  # a late word of an older ring's trainer
-            ends = [one for one in self._held if one.id in saved.keep and _is_end(one)]
-            self._held = [saved, *ends[: self._num_ends]]
+            ends = self._ends_for(saved)
+            sizes = itertools.accumulate((_size(one) for one in ends), initial=_size(saved))
+            num_small = sum(1 for size in sizes if size <= SMALL_BYTES) - 1
+            self._held = [saved, *ends[: max(self._num_ends, num_small)]]
             self._changed.notify_all()
 
     def all(self) -> list[Saved]:
         """The newest first."""
         with self._changed:
-            return list(self._held)
+            return [found for newest in self._held[:1] for found in (newest, *self._ends_for(newest))]
+
+    def _ends_for(self, saved: Saved) -> list[Saved]:
+        held = {one.id: one for one in self._held}
+        known = [held.get(id_) or self._known.get(id_) for id_ in saved.keep]
+        ends = [one for one in known if one is not None and _is_end(one)]
+        return sorted(ends, key=lambda one: one.order, reverse=True)
 
     def file(self, id_: str, name: str) -> Path | None:
         """A file of a state."""
@@ -72,6 +87,10 @@ class Shelf:
 
         with self._changed:
             return self._changed.wait_for(found, seconds)
+
+
+def _size(saved: Saved) -> int:
+    return saved.files.paths[FILES[0]].stat().st_size
 
 
 def _is_end(saved: Saved) -> bool:
