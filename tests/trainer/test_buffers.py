@@ -1,5 +1,7 @@
 """States in memory, in a file that the library of its format reads."""
 
+import os
+import sys
 import threading
 
 import ml_dtypes
@@ -7,6 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from kerasjob_trainer import held
+from kerasjob_trainer.held import Shelf, files_of_trainer
+from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.trainer.session import buffers
 from kerasjob_trainer.trainer.session.buffers import BUFFERS, BUFFERS_MAX, Buffers
 
@@ -69,6 +74,41 @@ def test_the_end_of_a_call_waits_where_very_many_are_in_use(pool):
     pool.give_back(taken[2].number)
     thread.join(10)
     assert found[0] in taken
+
+
+class Agent:
+    """Holds what a trainer says as the agent does, and has stored it at once."""
+
+    def __init__(self, pool, num_ends, folder):
+        self.pool, self.shelf, self.folder = pool, Shelf(num_ends), folder
+        self.ends, self.step = [], 0
+
+    def put(self, buffer, phase):
+        self.step += 1
+        buffer.write(TENSORS)
+        directory = self.folder / str(self.step)
+        directory.mkdir()
+        files = files_of_trainer(os.dup(buffer.fd), directory, lambda: self.pool.give_back(buffer.number))
+        saved = Saved(files, 1, self.step, None, {"phase": phase}, tuple(self.ends))
+        self.shelf.put(saved)
+        if phase == "callEnd":
+            self.ends.append(saved.id)
+
+
+@pytest.mark.parametrize(("most", "num_ends"), [(BUFFERS_MAX, 1), (sys.maxsize, 1000)])
+def test_later_calls_save_as_the_first_one_does(most, num_ends, monkeypatch, tmp_path):
+    """Though the agent holds states of the ends of those before: the newest, or all of them where there is no store."""
+    monkeypatch.setattr(buffers, "SMALL_BYTES", 0)
+    monkeypatch.setattr(held, "SMALL_BYTES", 0)
+    pool = Buffers(most)
+    agent = Agent(pool, num_ends, tmp_path)
+    for _ in range(6):
+        for _ in range(3):
+            buffer = pool.take()
+            assert buffer is not None
+            agent.put(buffer, "step")
+        agent.put(pool.take_extra(lambda: pytest.fail("waits for ever")), "callEnd")
+    assert len(pool._all) <= 2 + min(num_ends, 6)
 
 
 def test_there_may_be_many_small_ones():

@@ -1,7 +1,8 @@
 """Snapshots in memory: each is a safetensors file without a name (memfd), into which the state is copied once.
 
 The agent is handed the file, reads it where it lies, and says when it is done. The trainer has two of them, which it
-fills in turn: pages that are there already take a copy many times faster than new ones. Used by the saver.
+fills in turn: pages that are there already take a copy many times faster than new ones. Besides there are those of the
+ends of calls, of which the agent holds the newest for as long as training goes on. Used by the saver.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-# While a `fit` trains. The state at the end of a call, and one that is rescued, may need one more.
+# While a `fit` trains. The state at the end of a call, and one that is rescued, may need one more each.
 BUFFERS = 2
 # Of small states there may be more, so that saves in quick succession are not left out.
 SMALL_BYTES = 32 * 1024**2
@@ -80,10 +81,12 @@ class Buffer:
 class Buffers:
     """All of one trainer. May be given back from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = BUFFERS_MAX) -> None:
+        self._most = most
         self._changed = threading.Condition()
         self._all: dict[int, Buffer] = {}
         self._free: list[Buffer] = []
+        self._extra: set[int] = set()  # in use for what cannot be left out
         self._next = 0
 
     def take(self) -> Buffer | None:
@@ -91,26 +94,38 @@ class Buffers:
         with self._changed:
             if self._free:
                 return self._free.pop()
-            return self._make() if self._may_have(len(self._all) + 1, BUFFERS) else None
+            may_make = self._may_have(self._num_usual + 1, BUFFERS) and self._may_have_more
+            return self._make() if may_make else None
 
     def take_extra(self, waits: Callable[[], None]) -> Buffer:
         """One in any case. `waits` is called before it waits for one, which is where the agent has very many."""
         with self._changed:
-            if not self._free and not self._may_have(len(self._all) + 1, BUFFERS_MAX):
+            if not self._free and not self._may_have_more:
                 waits()
-                self._changed.wait_for(lambda: self._free)
-            return self._free.pop() if self._free else self._make()
+                self._changed.wait_for(lambda: self._free or self._may_have_more)
+            buffer = self._free.pop() if self._free else self._make()
+            self._extra.add(buffer.number)
+            return buffer
 
     def give_back(self, number: int) -> None:
         """The agent is done with it."""
         with self._changed:
             buffer = self._all[number]
-            if self._may_have(len(self._all), BUFFERS):
+            self._extra.discard(number)
+            if self._may_have(self._num_usual, BUFFERS):
                 self._free.append(buffer)
             else:
                 del self._all[number]
                 buffer.close()
             self._changed.notify_all()
+
+    @property
+    def _num_usual(self) -> int:
+        return len(self._all) - len(self._extra)
+
+    @property
+    def _may_have_more(self) -> bool:
+        return self._may_have(len(self._all) + 1, self._most)
 
     def _may_have(self, number: int, most: int) -> bool:
         """Small ones in any number."""

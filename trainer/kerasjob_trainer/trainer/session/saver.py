@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class Saver:
 
     def __init__(self, spec: RunSpec, control: Control) -> None:
         self._spec, self._control = spec, control
-        self._buffers = Buffers()
+        # Without a store nothing is on its way, and what the agent holds it holds for good.
+        self._buffers = Buffers() if spec.can_save else Buffers(most=sys.maxsize)
         self._numbers = itertools.count()
         self._is_late = False
 
