@@ -237,5 +237,6 @@ class WorkerConfig:
     events_uri: str | None = None  # where event files are kept for TensorBoard
     startup_timeout_seconds: int = 600
     stall_timeout_seconds: int = 600
+    termination_grace_period_seconds: int = 120
     protocol: int = AGENT_PROTOCOL
     agent_port: int = AGENT_PORT

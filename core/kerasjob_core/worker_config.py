@@ -34,6 +34,7 @@ def worker_config(ref: JobRef, spec: KerasJobSpec, seed: int) -> WorkerConfig:
         events_uri=None if spec.events_uri is None else f"{spec.events_uri.rstrip('/')}/{ref.uid}/tensorboard/",
         startup_timeout_seconds=spec.startup_timeout_seconds,
         stall_timeout_seconds=spec.stall_timeout_seconds,
+        termination_grace_period_seconds=spec.termination_grace_period_seconds,
     )
 
 

@@ -1,5 +1,6 @@
 """What the agent makes of the end of a trainer, where something else was asked of it at the same moment."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ class FakeEndings:
     def __init__(self):
         self.told = []
 
-    def preempted(self, _deadline):
+    def preempted(self, deadline):
         self.told.append("preempted")
+        self.deadline = deadline
 
     def after_trainer(self, _run, verdict):
         self.told.append(verdict.outcome.value)
@@ -67,6 +69,15 @@ def test_a_program_that_ended_well_before_the_larger_ring_has_ended(supervisor):
 def test_one_that_was_told_to_stop_is_preempted(supervisor):
     supervisor._stopping = True
     assert end(supervisor, ExitCode.PREEMPTED) == (["preempted"], [])
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(120, 100), (10, 8), (3600, 3580)])
+def test_a_stop_takes_a_little_less_than_the_grace_period(supervisor, grace, seconds):
+    config = dataclasses.replace(CONFIG, termination_grace_period_seconds=grace)
+    supervisor._settings = dataclasses.replace(supervisor._settings, config=config)
+    supervisor._run = None
+    supervisor._stop()
+    assert supervisor._endings.deadline == supervisor._stop_began + seconds
 
 
 def test_one_that_ended_well_when_it_was_told_to_stop_has_ended_well(supervisor):

@@ -23,8 +23,7 @@ from kerasjob_trainer.status import Status
 from kerasjob_trainer.store import StoreError
 from kerasjob_trainer.uploads import Uploads
 
-# How long a snapshot that is being written or uploaded may take once the agent must end; the kubelet's grace period
-# ends it earlier where that is shorter.
+# How long a snapshot that is being written or uploaded may take once a program has failed.
 DRAIN_SECONDS = 100.0
 DONE_AGAIN_SECONDS = 2.0
 

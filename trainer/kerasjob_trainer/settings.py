@@ -72,6 +72,12 @@ class Settings:
         return self.work / "tmp"
 
     @property
+    def stop_seconds(self) -> float:
+        """How long the agent may take to end once it is told to: a little less than the kubelet lets it."""
+        grace = self.config.termination_grace_period_seconds
+        return grace - min(20.0, grace / 5)
+
+    @property
     def restored(self) -> Path:
         """Where the agent puts checkpoints for the trainer to restore."""
         return self.work / "restored"

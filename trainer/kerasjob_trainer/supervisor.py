@@ -23,7 +23,7 @@ from kerasjob_trainer import log as logs
 from kerasjob_trainer import restore
 from kerasjob_trainer.checkpoints import open_checkpoints
 from kerasjob_trainer.ending_trainers import EndingTrainers
-from kerasjob_trainer.endings import DRAIN_SECONDS, Endings
+from kerasjob_trainer.endings import Endings
 from kerasjob_trainer.event_files import EventFiles
 from kerasjob_trainer.hearing import hear_trainer
 from kerasjob_trainer.log import log
@@ -302,7 +302,7 @@ class Supervisor:
         # A program that has ended well has ended, even if it was told to stop, or a larger ring was to go on with it.
         if code != ExitCode.DONE:
             if self._stopping:
-                self._endings.preempted(self._stop_began + DRAIN_SECONDS)
+                self._endings.preempted(self._stop_began + self._settings.stop_seconds)
                 return
             if self._wanted is not None and self._wanted.revision > run.ring.revision:
                 self._begin()
@@ -342,7 +342,7 @@ class Supervisor:
         self._stop_began = time.monotonic()
         log.info("is told to stop")
         if self._run is None or not self._run.forking:
-            self._endings.preempted(self._stop_began + DRAIN_SECONDS)
+            self._endings.preempted(self._stop_began + self._settings.stop_seconds)
         else:
             self._ending.after_step(self._run)
 
