@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 from kerasjob_api.json_log import json_line
 from kerasjob_operator.settings import OperatorSettings
@@ -11,11 +14,24 @@ from kerasjob_operator.settings import OperatorSettings
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
+_job: ContextVar[dict[str, str] | None] = ContextVar("_job", default=None)
+
+
+@contextlib.contextmanager
+def about(namespace: str, job: str) -> Iterator[None]:
+    """What is logged here, by whatever is called, is of this job."""
+    token = _job.set({"namespace": namespace, "job": job})
+    try:
+        yield
+    finally:
+        _job.reset(token)
+
+
 class JsonFormatter(logging.Formatter):
-    """See `json_line`."""
+    """See `json_line`; with `namespace` and `job` where the line is of one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return json_line(record, record.name)
+        return json_line(record, record.name, _job.get())
 
 
 def set_up(settings: OperatorSettings) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from kerasjob_core.cluster import ClusterError, Conflict, NotFound, Unavailable
 from kerasjob_core.reconciler import reconcile
 from kerasjob_core.settings import Settings
+from kerasjob_operator import logs
 from kerasjob_operator.kubernetes_cluster import KubernetesCluster
 from kerasjob_operator.lease import Lease
 from kerasjob_operator.listings import Listings
@@ -53,7 +54,8 @@ class Loop:
                 elif not self._listings.knows(key[0]):
                     self._queue.add(key, LIST_AGAIN_SECONDS)  # what is not known may well be there
                 else:
-                    await self._pass(key)
+                    with logs.about(*key):
+                        await self._pass(key)
             finally:
                 self._queue.release(key)
 

@@ -15,6 +15,7 @@ from kerasjob_api.constants import ConditionType, WorkerState
 from kerasjob_core.cluster import Unavailable
 from kerasjob_core.conditions import is_finished, is_true
 from kerasjob_core.observed import Job, PodPhase, Worker
+from kerasjob_operator import logs
 from kerasjob_operator.agents import Agents
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Key, Store
@@ -136,7 +137,8 @@ class Poller:
                 self._set(key, self._clock() + self._often / 2)  # how the others do, and whether it comes back
             return
         except Exception:
-            log.exception("%s/%s: worker %s could not be asked", *key, worker.name)
+            with logs.about(*key):
+                log.exception("%s/%s: worker %s could not be asked", *key, worker.name)
             return
         self._store.put_report(key, worker.name, report)
         ring = job.status.ring
