@@ -120,6 +120,7 @@ class Reason(StrEnum):
     IMAGE_PULL = "ImageCannotBePulled"
     CONTAINER_CONFIG = "ContainerConfigError"
     UNSCHEDULABLE = "Unschedulable"
+    GANGS_NOT_SERVED = "GangSchedulingNotServed"
     MAX_RESTARTS = "MaxRestartsExceeded"
     MAX_DISRUPTIONS = "MaxDisruptionsExceeded"
     STARTUP_TIMEOUT = "StartupTimeout"

@@ -24,6 +24,11 @@ def service_name(job: str) -> str:
     return job
 
 
+def pod_group_name(job: str) -> str:
+    """The PodGroup, where the workers are a gang."""
+    return job
+
+
 def secret_name(job: str, uid: str) -> str:
     """The Secret with the per-job token.
 

@@ -87,6 +87,16 @@ class Elastic(Model):
     )
 
 
+class Scheduling(Model):
+    """How the workers' pods are given to nodes."""
+
+    gang: Literal["None", "Native"] = Field(
+        default="None",
+        description="Native: enough workers of the job get nodes at once, or none does, by the PodGroup of Kubernetes's"
+        " own scheduler. None: each gets one by itself.",
+    )
+
+
 # Never change. Of what may be any object of core/v1, CEL cannot tell: PINNED says what becomes of those.
 IMMUTABLE = [
     "image",
@@ -98,6 +108,7 @@ IMMUTABLE = [
     "tensorBoard",
     "seed",
     "managedBy",
+    "scheduling",
 ]
 # Read once, at the start: `policies/pin.py` says so where they change later.
 PINNED = (
@@ -151,6 +162,14 @@ class KerasJobSpec(Model):
                     fieldPath=".workers",
                 ),
                 rule(
+                    "!has(self.scheduling) || self.scheduling.gang != 'Native' ||"
+                    " (has(self.elastic) == has(oldSelf.elastic) &&"
+                    " (!has(self.elastic) || self.elastic.minWorkers == oldSelf.elastic.minWorkers))",
+                    "spec.elastic.minWorkers is the size of the gang and cannot change in a job that has"
+                    " spec.scheduling.gang Native; create a new job",
+                    fieldPath=".elastic",
+                ),
+                rule(
                     "!has(self.tensorBoard) || !self.tensorBoard.enabled || has(self.tensorBoard.uri) ||"
                     " has(self.checkpoint)",
                     "spec.tensorBoard needs spec.checkpoint or a uri of its own: event files are kept there",
@@ -187,6 +206,7 @@ class KerasJobSpec(Model):
     tensor_board: TensorBoard | None = Field(
         default=None, description="A TensorBoard that shows what the program writes while it trains."
     )
+    scheduling: Scheduling = Field(default=Scheduling(), description="How the workers' pods are given to nodes.")
     failure_policy: FailurePolicy = Field(default=FailurePolicy(), description="What the job does about failures.")
     success_policy: Literal["Leader", "All"] = Field(
         default="Leader",
@@ -268,6 +288,13 @@ class KerasJobSpec(Model):
         if self.tensor_board is None or not self.tensor_board.enabled:
             return None
         return self.tensor_board.uri or (self.checkpoint.uri if self.checkpoint is not None else None)
+
+    @property
+    def gang_size(self) -> int | None:
+        """How many workers get nodes together at the least; None where each gets one by itself. Never changes."""
+        if self.scheduling.gang == "None":
+            return None
+        return self.workers if self.elastic is None else self.elastic.min_workers
 
     @property
     def has_core_objects(self) -> bool:

@@ -35,10 +35,17 @@ SERVICES = Resource("api/v1", "services")
 SECRETS = Resource("api/v1", "secrets")
 CONFIG_MAPS = Resource("api/v1", "configmaps")
 DEPLOYMENTS = Resource("apis/apps/v1", "deployments")
+POD_GROUPS = Resource("apis/scheduling.k8s.io/v1beta1", "podgroups")
 
 # A job that is deleted and applied again meets its old children for a moment. Only longer than this is it worth a word.
 EARLIER_JOB_SECONDS = 5.0
 TEMPLATES_MAX = 1000
+NO_GANGS = (
+    "spec.scheduling.gang: Native needs the API scheduling.k8s.io/v1beta1, which this cluster does not serve: it takes"
+    " the feature gate GenericWorkload in kube-apiserver, kube-controller-manager and kube-scheduler, and"
+    " --runtime-config=scheduling.k8s.io/v1beta1=true. The job waits for it. Without spec.scheduling Kueue, Volcano or"
+    " coscheduling can place a job's pods together: by labels, annotations and schedulerName in spec.podTemplate"
+)
 
 
 class KubernetesCluster:
@@ -86,15 +93,18 @@ class KubernetesCluster:
             log.warning("event %s of job %s/%s was not sent: %s", event.reason, job.namespace, job.name, error)
 
     async def ensure_base(self, job: Job, action: EnsureBase) -> None:
-        """Makes the plan, the token, the service, the network policy and, where it is asked for, TensorBoard."""
+        """Makes the plan, the token, the service, the network policy and, where asked for, the gang and TensorBoard."""
         assert job.spec is not None
         ref, settings = job.ref, self._settings
         spec = render.with_storage(job.spec, settings.s3_endpoint, settings.s3_region, settings.s3_secret_name)
         plan = render.plan(ref, spec, action.image, action.seed, settings.log_format)
+        gang = [] if spec.gang_size is None else [(POD_GROUPS, render.pod_group(ref, spec))]
         if job.spec.has_core_objects and not self._store.workers((ref.namespace, ref.name)):  # else it was tried
-            await self._try_out(job, plan)
+            pod = render.pod(ref, plan["data"][render.POD_FILE], 0, job.status.incarnation_of(0))
+            await self._try_out(job, [*gang, (PODS, pod)])
         wanted = [
-            # The plan first: what it says stands, and whose it is tells whose the unreadable Secret is.
+            *gang,  # where the cluster knows none, nothing is pinned until it does
+            # The plan before the rest: what it says stands, and whose it is tells whose the unreadable Secret is.
             (CONFIG_MAPS, plan),
             (SECRETS, render.token_secret(ref, self._agents.token(ref.uid))),
             (SERVICES, render.service(ref)),
@@ -120,14 +130,14 @@ class KubernetesCluster:
         self._store.set_base_present((ref.namespace, ref.name))
         self._store.set_rejection((ref.namespace, ref.name), None)
 
-    async def _try_out(self, job: Job, plan: dict[str, Any]) -> None:
+    async def _try_out(self, job: Job, objects: list[tuple[Resource, dict[str, Any]]]) -> None:
         """Has the server check the pod before it is pinned: a fault in what the user gave can still be mended then."""
-        body = render.pod(job.ref, plan["data"][render.POD_FILE], 0, job.status.incarnation_of(0))
-        try:
-            await self._api.create(PODS, job.ref.namespace, body, strict=True, dry_run=True)
-        except ApiError as error:
-            if error.code != 409:
-                self._refused(job, error)
+        for resource, body in objects:
+            try:
+                await self._api.create(resource, job.ref.namespace, body, strict=True, dry_run=True)
+            except ApiError as error:
+                if error.code != 409:
+                    self._refused(job, error)
 
     async def create_worker(self, job: Job, action: CreateWorker) -> None:
         """Makes a pod from the pinned plan."""
@@ -240,6 +250,9 @@ class KubernetesCluster:
         if error.code == 403 and ("exceeded quota" in text or "status unknown for quota" in text):
             self._problem(job, Reason.QUOTA, text)
             raise QuotaExceeded(text) from error
+        if error.code == 404 and 'namespaces "' not in text:  # of all that is made, only this may be unknown
+            self._problem(job, Reason.GANGS_NOT_SERVED, NO_GANGS)
+            raise Unavailable(NO_GANGS) from error
         if error.code == 403 and "is being terminated" in text:
             raise NotFound(text) from error
         if error.code == 403 and "cannot create resource" in text:

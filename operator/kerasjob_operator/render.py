@@ -95,6 +95,21 @@ def network_policy(ref: JobRef, operator_namespace: str, monitoring_namespace: s
     }
 
 
+def pod_group(ref: JobRef, spec: KerasJobSpec) -> dict[str, Any]:
+    """The gang: so many of the workers get nodes at once, or none does. The scheduler wants its priority to be the
+    pods'."""
+    group: dict[str, Any] = {"schedulingPolicy": {"gang": {"minCount": spec.gang_size}}}
+    priority = ((spec.pod_template or {}).get("spec") or {}).get("priorityClassName")
+    if priority is not None:
+        group["priorityClassName"] = priority
+    return {
+        "apiVersion": "scheduling.k8s.io/v1beta1",
+        "kind": "PodGroup",
+        "metadata": metadata(ref, names.pod_group_name(ref.name)),
+        "spec": group,
+    }
+
+
 def token_secret(ref: JobRef, token: str) -> dict[str, Any]:
     """The job's token, by which agents know the operator."""
     return {
@@ -189,6 +204,8 @@ def pod_template(ref: JobRef, spec: KerasJobSpec, image: str, log_format: str) -
     }
     if spec.service_account_name is not None:
         pod_spec["serviceAccountName"] = spec.service_account_name
+    if spec.gang_size is not None:
+        pod_spec["schedulingGroup"] = {"podGroupName": names.pod_group_name(ref.name)}
     scrape = {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(c.AGENT_PORT),

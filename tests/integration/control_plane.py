@@ -22,6 +22,9 @@ from kerasjob_cluster import paths, tools
 ROOT = Path(__file__).parents[2]
 ADMIN_TOKEN = "admin-of-the-tests"
 BINARIES = {"etcd", "kube-apiserver", "kube-controller-manager", "kubectl"}
+# Gangs, as an administrator turns them on.
+GANG_GATE = "--feature-gates=GenericWorkload=true"
+GANG_API = (GANG_GATE, "--runtime-config=scheduling.k8s.io/v1beta1=true")
 AUDIT_POLICY = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
 
 
@@ -34,10 +37,13 @@ def free_port() -> int:
 class ControlPlane:
     """Started servers and their folder."""
 
-    def __init__(self, directory: Path, audit_policy: dict = AUDIT_POLICY) -> None:
+    def __init__(
+        self, directory: Path, audit_policy: dict = AUDIT_POLICY, api_flags: tuple[str, ...] = GANG_API
+    ) -> None:
         self.directory = directory
         self._audit_policy = audit_policy
-        self.port = free_port()
+        self._api_flags = api_flags
+        self.port, self._etcd = free_port(), free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = directory / "kubeconfig"
         self.audit_log = directory / "audit.log"
@@ -45,31 +51,35 @@ class ControlPlane:
 
     def start(self) -> None:
         tools.ensure(BINARIES)
-        etcd, peer = free_port(), free_port()
+        etcd, peer = self._etcd, free_port()
         self._files()
         self.run(
             "etcd", f"--data-dir={self.directory}/etcd", f"--listen-client-urls=http://127.0.0.1:{etcd}",
             f"--advertise-client-urls=http://127.0.0.1:{etcd}", f"--listen-peer-urls=http://127.0.0.1:{peer}",
             "--unsafe-no-fsync", "--log-level=error",
         )  # fmt: skip
+        self.serve(*self._api_flags)
         self.run(
-            "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{etcd}", "--bind-address=127.0.0.1",
+            "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0",
+            f"--service-account-private-key-file={self.directory}/sa.key", "--use-service-account-credentials=false",
+            "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,"
+            "resourcequota-controller,podgroup-protection-controller", GANG_GATE,
+        )  # fmt: skip
+        self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", "default", "--timeout=30s")
+
+    def serve(self, *flags: str) -> None:
+        """Starts the API server."""
+        self.run(
+            "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{self._etcd}", "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", f"--secure-port={self.port}",
             f"--cert-dir={self.directory}/certs", f"--token-auth-file={self.directory}/tokens.csv",
             "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self.directory}/sa.key",
             f"--service-account-signing-key-file={self.directory}/sa.key",
-            f"--audit-log-path={self.audit_log}", f"--audit-policy-file={self.directory}/audit.yaml",
+            f"--audit-log-path={self.audit_log}", f"--audit-policy-file={self.directory}/audit.yaml", *flags,
         )  # fmt: skip
         self._until_ready()
-        self.run(
-            "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0",
-            f"--service-account-private-key-file={self.directory}/sa.key", "--use-service-account-credentials=false",
-            "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,"
-            "resourcequota-controller",
-        )  # fmt: skip
-        self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", "default", "--timeout=30s")
 
     def stop(self) -> None:
         for process in reversed(self._processes.values()):

@@ -233,6 +233,7 @@ STRANGERS = {
     "service": {"apiVersion": "v1", "spec": {"ports": [{"port": 80}]}},
     "networkpolicy": {"apiVersion": "networking.k8s.io/v1", "spec": {"podSelector": {}}},
     "configmap": {"apiVersion": "v1"},
+    "podgroup": {"apiVersion": "scheduling.k8s.io/v1beta1", "spec": {"schedulingPolicy": {"basic": {}}}},
     "deployment": {
         "apiVersion": "apps/v1",
         "spec": {
@@ -251,13 +252,15 @@ NAMES = {"configmap": "taken-plan", "deployment": "taken-tensorboard"}
 def test_what_a_stranger_has_of_this_name_is_not_touched(jobs, plane, kind):
     name = NAMES.get(kind, "taken")
     kinds = {
-        "service": "Service", "networkpolicy": "NetworkPolicy", "configmap": "ConfigMap", "deployment": "Deployment"
+        "service": "Service", "networkpolicy": "NetworkPolicy", "configmap": "ConfigMap", "deployment": "Deployment",
+        "podgroup": "PodGroup",
     }  # fmt: skip
     stranger = {"kind": kinds[kind], "metadata": {"name": name}, **STRANGERS[kind]}
     plane.kubectl("create", "-f", "-", stdin=json.dumps(stranger))
     before = plane.kubectl("get", kind, name, "-o", "json").stdout
+    gang = {"scheduling": {"gang": "Native"}} if kind == "podgroup" else {}
     try:
-        jobs.apply("taken", tensorBoard={"uri": "s3://bucket/events/"})
+        jobs.apply("taken", tensorBoard={"uri": "s3://bucket/events/"}, **gang)
         status = jobs.wait("taken", '.status.conditions[?(@.type=="Problem")].status', "True")["status"]
         problem = next(c for c in status["conditions"] if c["type"] == "Problem")
         assert problem["reason"] == "NameConflict"
@@ -266,7 +269,7 @@ def test_what_a_stranger_has_of_this_name_is_not_touched(jobs, plane, kind):
         plane.kubectl("delete", kind, name)
         jobs.wait_for_pods("taken-0-0", "taken-1-0")  # it heals once the name is free
     finally:
-        plane.kubectl("delete", kind, name, "--ignore-not-found")
+        plane.kubectl("delete", kind, name, "--ignore-not-found", "--wait=false")
 
 
 def test_a_tensorboard_stands_beside_a_job_that_wants_one(jobs, plane):
@@ -331,6 +334,8 @@ def test_what_may_not_change_does_not(jobs):
     assert "spec.workers can change only in a job that has spec.elastic" in run.stderr
     run = jobs.apply("fixed", check=False, seed=3)
     assert "spec.seed cannot change after the job was created" in run.stderr
+    run = jobs.apply("fixed", check=False, scheduling={"gang": "Native"})
+    assert "spec.scheduling cannot change after the job was created" in run.stderr
     jobs.apply("fixed", failurePolicy={"maxRestarts": 9})
 
 

@@ -270,6 +270,7 @@ def test_the_server_refuses_values_that_cannot_be(jobs):
         "spec.cleanPodPolicy: Unsupported value": {"cleanPodPolicy": "Some"},
         "spec.successPolicy: Unsupported value": {"successPolicy": "Most"},
         "spec.managedBy: Invalid value": {"managedBy": "me"},
+        "spec.scheduling.gang: Unsupported value": {"scheduling": {"gang": "Some"}},
         "spec.failurePolicy.maxDisruptions: Invalid value": {"failurePolicy": {"maxDisruptions": -1}},
     }
     for words, spec in cases.items():

@@ -72,6 +72,9 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, create]
+- apiGroups: [scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [get, create]
 {{- end }}
 
 {{/* What users may do with jobs. */}}

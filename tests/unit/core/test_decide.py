@@ -170,6 +170,16 @@ def test_a_quota_is_a_problem_not_an_end():
     assert plan.status.phase == "Pending"
 
 
+def test_gangs_that_are_not_served_are_waited_for_and_final_only_later():
+    job = a_job().accepted().but(rejection=Waiting("GangSchedulingNotServed", "needs the API"))
+    plan = job.decide()
+    assert (condition(plan, "Problem").message, plan.status.phase) == ("needs the API", "Pending")
+    healed = job.with_status(plan.status).but(rejection=None).decide()
+    assert condition(healed, "Problem").status == "False"
+    late = job.with_status(plan.status).decide(600).status
+    assert (late.phase, late.last_failure.reason) == ("Failed", "GangSchedulingNotServed")
+
+
 def test_a_startup_problem_is_reported_once_and_cleared():
     job = a_job(2).ready().worker(1, ready=False, waiting=Waiting("ImagePullBackOff", "no such image"))
     plan = job.decide()

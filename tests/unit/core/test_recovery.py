@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.core.builders import NOW, a_job, a_report, a_worker
 
+from kerasjob_api.spec import Scheduling
 from kerasjob_api.status import SlotStatus
 from kerasjob_api.wire import FailureRecord
 from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteWorker, Plan
@@ -207,3 +208,10 @@ def test_what_was_replaced_goes_by_force_where_its_node_does_nothing():
     assert not [a for a in early.actions if isinstance(a, DeleteWorker)]
     assert early.requeue_after == 10
     assert DeleteWorker(old.name, old.uid, force=True) in dying.decide(171).actions
+
+
+def test_after_a_loss_there_are_as_many_workers_again_as_a_gang_is_of():
+    """A scheduler counts no pod that has ended: with one fewer than the gang's size it would place none."""
+    gang = Scheduling(gang="Native")
+    lost = a_job(4, success_policy="All", scheduling=gang).running().ended(1, 0).ended(2, 137).next().next()
+    assert lost.decide().actions == (CreateWorker(1, 1), CreateWorker(2, 1))

@@ -102,6 +102,35 @@ async def test_a_base_that_is_made_again_tries_no_pod_out(cluster, api, store):
     assert ("networkpolicies", "m") in api.objects
 
 
+NOT_SERVED = [
+    ApiError(404, "", "404 page not found\n"),
+    ApiError(404, "NotFound", "the server could not find the requested resource"),
+]
+
+
+@pytest.mark.parametrize("error", NOT_SERVED, ids=["version", "resource"])
+@pytest.mark.parametrize("more", [{}, {"env": [{"name": "A"}]}], ids=["plain", "tried out"])
+async def test_where_gangs_are_not_served_nothing_is_made_until_they_are(cluster, api, store, error, more):
+    spec = {"program": {"script": "t.py"}, "scheduling": {"gang": "Native"}} | more
+    store.put_job(job(2, generation=2, spec=spec, resolved=RESOLVED))
+    api.errors |= {("create", "podgroups"): error, ("dry run", "podgroups"): error}
+    with pytest.raises(Unavailable):
+        await cluster.ensure_base(seen(store), EnsureBase("image", 1))
+    rejection = store.observe(KEY).rejection
+    assert rejection.reason == "GangSchedulingNotServed"
+    assert "GenericWorkload" in rejection.message
+    assert (api.objects, ("dry run", "pods") in api.asked) == ({}, False)
+    api.errors.clear()
+    await cluster.ensure_base(seen(store), EnsureBase("image", 1))
+    assert ("podgroups", "m") in api.objects
+    assert store.observe(KEY).rejection is None
+
+
+async def test_a_job_without_a_gang_asks_for_none(cluster, api, store):
+    await cluster.ensure_base(seen(store), EnsureBase("image", 1))
+    assert ("create", "podgroups") not in api.asked
+
+
 async def test_an_event_that_is_said_again_is_counted(cluster, api, store):
     event = Event("Warning", "StorageError", "no such bucket")
     for _ in range(3):

@@ -11,6 +11,7 @@ from kerasjob_operator import render, tensorboard
 
 REF = JobRef("team", "mnist", "0a1b2c3d-0000")
 PROGRAM = {"script": "train.py"}
+GANG = {"gang": "Native"}
 
 
 def spec(**fields):
@@ -34,7 +35,7 @@ def test_every_object_belongs_to_the_job_and_says_so():
     objects = [
         render.service(REF), render.network_policy(REF, "system", "monitoring"), render.token_secret(REF, "t"),
         render.plan(REF, spec(), "image:1", 7), pod(), tensorboard.service(REF), tensorboard.network_policy(REF),
-        tensorboard.deployment(REF, spec(tensorBoard={}), "image:1"),
+        tensorboard.deployment(REF, spec(tensorBoard={}), "image:1"), render.pod_group(REF, spec(scheduling=GANG)),
     ]  # fmt: skip
     for body in objects:
         (owner,) = body["metadata"]["ownerReferences"]
@@ -43,7 +44,15 @@ def test_every_object_belongs_to_the_job_and_says_so():
         assert body["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "kerasjob"
         assert body["metadata"]["labels"]["kerasjob.dev/job-uid"] == REF.uid
     names = [body["metadata"]["name"] for body in objects]
-    assert names == ["mnist", "mnist", "mnist-token-0a1b2c3d", "mnist-plan", "mnist-0-0", *["mnist-tensorboard"] * 3]
+    assert names == [
+        "mnist",
+        "mnist",
+        "mnist-token-0a1b2c3d",
+        "mnist-plan",
+        "mnist-0-0",
+        *["mnist-tensorboard"] * 3,
+        "mnist",
+    ]
 
 
 def test_a_pod_is_what_the_restricted_level_asks_for():
@@ -111,6 +120,23 @@ def test_slot_and_incarnation_are_all_that_tells_pods_apart():
     for ours, theirs in (("mnist-3-2", "mnist-0-0"), ('"3"', '"0"'), ('"2"', '"0"')):
         text = text.replace(ours, theirs)
     assert json.loads(text) == one
+
+
+@pytest.mark.parametrize(("fields", "size"), [({}, 4), ({"elastic": {"minWorkers": 2}}, 2)], ids=["all", "enough"])
+def test_a_gang_is_of_all_workers_or_of_as_many_as_are_enough(fields, size):
+    fields = {"workers": 4, "scheduling": GANG} | fields
+    group = render.pod_group(REF, spec(**fields))
+    assert group["spec"] == {"schedulingPolicy": {"gang": {"minCount": size}}}
+    assert pod(3, 1, **fields)["spec"]["schedulingGroup"] == {"podGroupName": group["metadata"]["name"]}
+
+
+def test_a_gang_has_the_priority_of_its_pods():
+    group = render.pod_group(REF, spec(scheduling=GANG, podTemplate={"spec": {"priorityClassName": "high"}}))
+    assert group["spec"]["priorityClassName"] == "high"
+
+
+def test_pods_of_no_gang_say_nothing_of_one():
+    assert "schedulingGroup" not in pod()["spec"]
 
 
 def test_the_plan_pins_pod_and_configuration():
