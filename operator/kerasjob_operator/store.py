@@ -156,7 +156,7 @@ class Store:
         if record is None or record.name != pod_name(key[1], record.slot, record.incarnation):
             return  # a copy of one of ours, by `kubectl debug` for example
         is_being_made = pods.is_being_made(body)
-        if is_being_made and known is not None and known.waiting is not None and record.waiting is None:
+        if is_being_made and record.waiting is None and known is not None and _is_trouble(known.waiting):
             record = replace(record, waiting=known.waiting)  # of this the pod itself says nothing
         entry.pods[record.name] = _Pod(record, _owner(metadata), version, is_being_made)
         entry.confirmed_absent.discard(record.name)
@@ -297,6 +297,11 @@ class Store:
         entry = self._entries[key]
         if entry.job is None and not entry.pods:
             del self._entries[key]
+
+
+def _is_trouble(waiting: Waiting | None) -> bool:
+    """Whether it was heard of by events, see `put_trouble`."""
+    return waiting is not None and waiting.reason == FAILED_MOUNT
 
 
 def pod_key(body: dict[str, Any]) -> Key | None:

@@ -69,6 +69,7 @@ def operator_exposition() -> str:
         operator_metrics.TRANSITIONS.labels("Running"),
     ):
         counter.inc()
+    operator_metrics.NAMESPACE_LISTED.labels("*").set(1)
     operator_metrics.API_REQUEST_SECONDS.labels("get", "pods").observe(0.1)
     store, registry = Store("image"), CollectorRegistry()
     store.put_job(job(**a_full_status(completionTime="2026-01-01T00:00:00Z")))

@@ -73,6 +73,17 @@ async def test_a_pod_that_waits_for_long_is_asked_about_now_and_then(mounts, api
     assert waiting(store) == Waiting("FailedMount", WORDS)
 
 
+def test_what_the_scheduler_said_is_gone_once_a_pod_has_a_node(store):
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}
+    homeless = made(2)
+    del homeless["spec"]["nodeName"]
+    homeless["status"]["conditions"] = [scheduled]
+    store.put_pod(homeless)
+    assert waiting(store) == Waiting("Unschedulable", "no room")
+    store.put_pod(made(3))
+    assert waiting(store) is None
+
+
 @pytest.mark.parametrize("said", [event(ago=1000), event(count=1)])
 async def test_what_is_old_or_was_said_once_is_not_believed(mounts, api, store, now, said):
     api.events = [said]
