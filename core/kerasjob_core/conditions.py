@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kerasjob_api.constants import ConditionType, Phase, Reason
 from kerasjob_api.status import Condition, KerasJobStatus
+from kerasjob_core.times import from_rfc3339, to_rfc3339
 
 # Faults of a spec can be many, and a server's words long: what one condition takes of the status, in characters.
 MESSAGE_MAX = 4096
@@ -52,8 +53,8 @@ def phase_of(status: KerasJobStatus) -> Phase:
         return Phase.SUCCEEDED
     if is_true(status, ConditionType.FAILED):
         return Phase.FAILED
-    if is_true(status, ConditionType.INVALID):
-        return Phase.INVALID
+    if is_true(status, ConditionType.INVALID) and status.ring is None:
+        return Phase.INVALID  # later it does not keep the job from what it does
     if is_true(status, ConditionType.SUSPENDED):
         return Phase.SUSPENDED
     if is_true(status, ConditionType.READY):
@@ -63,3 +64,16 @@ def phase_of(status: KerasJobStatus) -> Phase:
     if status.ring.broken:
         return Phase.RESTARTING
     return Phase.STARTING
+
+
+def with_phase(status: KerasJobStatus, before: KerasJobStatus, now: float) -> KerasJobStatus:
+    """The status with its phase, and how long the job was in those before."""
+    phase = phase_of(status).value
+    if phase == before.phase:
+        since, seconds = before.phase_since, before.phase_seconds
+        return status.model_copy(update={"phase": phase, "phase_since": since, "phase_seconds": seconds})
+    seconds = dict(before.phase_seconds)
+    if before.phase_since is not None:
+        elapsed = max(0, round(now - from_rfc3339(before.phase_since)))
+        seconds[before.phase] = seconds.get(before.phase, 0) + elapsed
+    return status.model_copy(update={"phase": phase, "phase_since": to_rfc3339(now), "phase_seconds": seconds})

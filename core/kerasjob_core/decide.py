@@ -38,11 +38,11 @@ def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS
         return Plan()
     if is_finished(observed.job.status):
         return cleanup.after_end(observed, now)
-    if observed.job.spec is None:
+    if invalid.keeps_it_from_beginning(observed):
         return invalid.refuse(observed, now)
 
     draft = Draft(observed, now, settings)
-    invalid.clear(draft)
+    invalid.report(draft)
     progress.report(draft)
     saving.report_late(draft)
     if success.reached(draft) or failure.is_final(draft):

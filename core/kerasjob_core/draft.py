@@ -8,7 +8,7 @@ from typing import Any
 from kerasjob_api.constants import ConditionType, Reason
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import FailureStatus, KerasJobStatus, RingStatus, SlotStatus
-from kerasjob_core.conditions import phase_of, with_condition
+from kerasjob_core.conditions import with_condition, with_phase
 from kerasjob_core.observed import Observed, Worker
 from kerasjob_core.plan import Action, Event, Plan, in_turn
 from kerasjob_core.settings import Settings
@@ -145,19 +145,8 @@ class Draft:
     def has_changed(self) -> bool:
         """Whether there is anything to be written; settles first what follows from the rest of the status."""
         self.set(observed_generation=self.observed.job.generation)
-        self._settle_phase()
+        self.status = with_phase(self.status, self.before, self.now)
         return self.status != self.before
-
-    def _settle_phase(self) -> None:
-        phase, before = phase_of(self.status).value, self.before
-        if phase == before.phase:
-            self.set(phase=phase, phase_since=before.phase_since, phase_seconds=before.phase_seconds)
-            return
-        seconds = dict(before.phase_seconds)
-        if before.phase_since is not None:
-            elapsed = max(0, round(self.now - from_rfc3339(before.phase_since)))
-            seconds[before.phase] = seconds.get(before.phase, 0) + elapsed
-        self.set(phase=phase, phase_since=to_rfc3339(self.now), phase_seconds=seconds)
 
     def finish(self) -> Plan:
         """The plan. A pass that changes what later passes act on does nothing else."""

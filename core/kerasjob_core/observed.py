@@ -84,7 +84,8 @@ class Worker:
 
 @dataclass(frozen=True)
 class Job:
-    """One KerasJob object. `faults` are what is wrong with its spec, all at once."""
+    """One KerasJob object. `faults` are what is wrong with its spec, all at once; `spec` is then what is left without
+    that, None where nothing can be left out."""
 
     ref: JobRef
     generation: int

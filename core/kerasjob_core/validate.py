@@ -15,6 +15,7 @@ from kerasjob_api.constants import CONTROLLER
 from kerasjob_api.faults import readable
 from kerasjob_api.recipe import recipe_faults
 from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.spec_failure import FailureRule
 from kerasjob_api.spec_model import ABSOLUTE_PATH, MANAGER, NAME, NO_DATA_PATH, OWN_DIRECTORY, STORE_URI
 from kerasjob_core.core_objects import core_object_faults, too_deep
 from kerasjob_core.pod_template import template_faults
@@ -41,6 +42,38 @@ def parse_spec(data: Any) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
     return (None, beyond) if beyond else (spec, ())
 
 
+def without_faults(data: Any) -> KerasJobSpec | None:
+    """What is left of a spec with faults: a job that has begun goes on by it. None where something is missing then.
+
+    What describes the pods was pinned when it began, so that faults there do no harm, and what a later version of the
+    resource has is passed over. A rule that is wrong in part would match what it was not meant for: it goes as a whole.
+    """
+    if not isinstance(data, dict) or too_deep(data):
+        return None
+    policy = data.get("failurePolicy")
+    if isinstance(policy, dict) and isinstance(policy.get("rules"), list):
+        rules = [entry for entry in policy["rules"] if not _is_wrong(entry, data)]
+        data = data | {"failurePolicy": policy | {"rules": rules}}
+    try:
+        return KerasJobSpec.model_validate(data, extra="ignore")
+    except ValidationError:
+        return None
+
+
+def _is_wrong(rule: Any, data: dict[str, Any]) -> bool:
+    try:
+        FailureRule.model_validate(rule)
+    except ValidationError:
+        return True
+    return bool(_rule_faults(rule, "", _last_slot(data)))
+
+
+def _last_slot(data: dict[str, Any]) -> int | None:
+    """Of the workers that a rule may name; None where it may name any: their number changes while the job runs."""
+    workers = data.get("workers", 1)
+    return workers - 1 if isinstance(workers, int) and data.get("elastic") is None else None
+
+
 def _beyond_schema(data: Any) -> list[str]:
     """What types cannot say, from the raw spec: a fault elsewhere must not hide it."""
     if not isinstance(data, dict):
@@ -58,7 +91,7 @@ def _beyond_schema(data: Any) -> list[str]:
     rules = policy.get("rules") if isinstance(policy, dict) else None
     for index, entry in enumerate(rules if isinstance(rules, list) else []):
         if isinstance(entry, dict):
-            faults += _rule_faults(entry, f"spec.failurePolicy.rules[{index}]", workers)
+            faults += _rule_faults(entry, f"spec.failurePolicy.rules[{index}]", _last_slot(data))
     if isinstance(template, dict):
         faults += template_faults(template)
     faults += core_object_faults(data)
@@ -112,7 +145,7 @@ def _program_faults(program: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _rule_faults(entry: dict[str, Any], path: str, workers: Any) -> list[str]:
+def _rule_faults(entry: dict[str, Any], path: str, last_slot: int | None) -> list[str]:
     faults = []
     if not any(entry.get(name) for name in ("onExitCodes", "onReasons", "onWorkers", "onMessage")):
         faults.append(f"{path}: at least one of onExitCodes, onReasons, onWorkers and onMessage must be given")
@@ -123,8 +156,8 @@ def _rule_faults(entry: dict[str, Any], path: str, workers: Any) -> list[str]:
             faults.append(f"{path}.onMessage: not a pattern of RE2: {error}, got {text!r:.80}")
     slots = entry.get("onWorkers")
     for slot in slots if isinstance(slots, list) else []:
-        if isinstance(slot, int) and isinstance(workers, int) and slot >= workers:
-            faults.append(f"{path}.onWorkers: workers are 0 to {workers - 1}, got {slot}")
+        if isinstance(slot, int) and last_slot is not None and slot > last_slot:
+            faults.append(f"{path}.onWorkers: workers are 0 to {last_slot}, got {slot}")
     return faults
 
 

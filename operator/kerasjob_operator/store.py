@@ -28,7 +28,7 @@ from kerasjob_api.wire import WorkerReport
 from kerasjob_core.conditions import is_finished
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting, Worker
 from kerasjob_core.times import from_rfc3339
-from kerasjob_core.validate import parse_spec
+from kerasjob_core.validate import parse_spec, without_faults
 from kerasjob_operator import pods
 from kerasjob_operator.listing import Listing
 from kerasjob_operator.metrics import UNREADABLE
@@ -330,8 +330,8 @@ def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
         spec, faults = old.spec, old.faults
     else:
         spec, faults = _spec(body)
-        if spec is not None and not is_job_name(metadata["name"]):
-            spec, faults = None, (f"metadata.name: {metadata['name']!r} cannot name a service and pods",)
+        if not faults and not is_job_name(metadata["name"]):
+            faults = (f"metadata.name: {metadata['name']!r} cannot name a service and pods",)
     return Job(
         ref=JobRef(metadata["namespace"], metadata["name"], metadata["uid"]),
         generation=generation,
@@ -347,6 +347,8 @@ def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
 def _spec(body: dict[str, Any]) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
     try:
         spec, faults = parse_spec(body.get("spec"))
+        if spec is None:
+            spec = without_faults(body.get("spec"))
     except Exception as error:
         # A hole in our own checks: the user is told, and all other jobs go on.
         UNREADABLE.labels(PLURAL).inc()

@@ -263,6 +263,19 @@ def test_what_is_wrong_with_rules_is_said_by_the_server_or_in_the_status(jobs):
     assert "spec.failurePolicy.rules[0].onMessage: not a pattern of RE2: missing )" in message
 
 
+def test_a_job_that_runs_goes_on_after_an_edit_with_faults(jobs, kubelet, plane):
+    rule = {"action": "Ignore", "onWorkers": [1]}
+    start(jobs, kubelet, "edited", 150, elastic={"minWorkers": 1}, failurePolicy={"rules": [rule]})
+    plane.kubectl("scale", "kj/edited", "--replicas=1")  # the rule may name the worker that leaves
+    jobs.wait("edited", ".status.ring.revision", "2")
+    bad = {"action": "FailJob", "onMessage": "("}
+    jobs.apply("edited", workers=1, elastic={"minWorkers": 1}, failurePolicy={"rules": [rule, bad]})
+    job = jobs.wait("edited", '.status.conditions[?(@.type=="Invalid")].status', "True")
+    assert job["status"]["phase"] != "Invalid"
+    kubelet.end("edited-0-0", 0, failure(reason="Done"))
+    jobs.wait("edited", ".status.phase", "Succeeded")
+
+
 def test_the_server_refuses_values_that_cannot_be(jobs):
     cases = {
         "spec.activeDeadlineSeconds: Invalid value": {"activeDeadlineSeconds": 0},

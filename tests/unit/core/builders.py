@@ -86,6 +86,10 @@ class JobBuilder:
         generation = self.extra.get("generation", 1) + 1
         return replace(self, spec=self.spec.model_copy(update=changes), extra=self.extra | {"generation": generation})
 
+    def with_faults(self, *faults):
+        """The user changed the spec, and something is wrong in it."""
+        return replace(self.with_spec(), faults=faults)
+
     # What is seen now.
 
     def with_workers(self, *workers):

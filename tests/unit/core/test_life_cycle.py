@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 from tests.unit.core.builders import NOW, a_job, a_worker, progress
@@ -11,7 +12,7 @@ from kerasjob_api.spec import Elastic
 from kerasjob_api.status import FailureStatus, SlotStatus
 from kerasjob_api.wire import CheckpointRef, FailureRecord, Metric, WorkerReport
 from kerasjob_core.draft import Draft
-from kerasjob_core.observed import Endpoint
+from kerasjob_core.observed import Endpoint, Waiting
 from kerasjob_core.plan import DeleteJob, DeleteWorker, Plan
 from kerasjob_core.settings import Settings
 from kerasjob_core.times import from_rfc3339
@@ -164,6 +165,70 @@ def test_with_success_policy_all_a_member_that_raises_later_fails_the_job():
 def test_a_job_of_another_controller_is_left_alone():
     assert a_job(managed_by="kueue.x-k8s.io/multikueue").decide() == Plan()
     assert a_job(managed_by="kerasjob.dev/operator").decide().status.phase == "Pending"
+
+
+def test_a_job_of_another_controller_is_left_alone_whatever_is_wrong_with_it():
+    job = a_job(managed_by="kueue.x-k8s.io/multikueue")
+    assert job.with_faults("spec.podTemplate.spec.x: unknown field").decide() == Plan()
+    assert job.with_faults("metadata.name: 'x.y' cannot name a service and pods").decide() == Plan()
+
+
+# An edit with faults.
+
+
+def test_a_job_that_has_not_begun_does_not_begin_with_faults():
+    for job in (a_job(), a_job().accepted().but(base_present=False)):
+        plan = job.with_faults("spec.workers: no").decide()
+        assert (plan.status.phase, plan.actions) == ("Invalid", ())
+        assert plan.status.condition("Invalid").message == "spec.workers: no"
+
+
+def test_time_in_which_it_could_not_begin_is_no_other_phases():
+    waiting = a_job().accepted().but(base_present=False)
+    refused = waiting.with_faults("no").next(40)
+    assert (refused.status.phase, refused.status.phase_seconds) == ("Invalid", {"Pending": 40})
+    assert from_rfc3339(refused.status.phase_since) == NOW + 40
+    assert refused.decide(100) == Plan()
+
+
+BEGUN = [a_job(2).accepted(), a_job(2).ringed(), a_job(2).running(), a_job(2).running().ended(1, 137).next()]
+
+
+@pytest.mark.parametrize("job", BEGUN, ids=["accepted", "ringed", "running", "restarting"])
+def test_a_job_that_has_begun_goes_on_after_an_edit_with_faults_and_says_them(job):
+    plan = job.with_faults("spec.a: no", "spec.b: no").decide()
+    invalid = plan.status.condition("Invalid")
+    assert (invalid.status, invalid.reason) == ("True", "InvalidSpec")
+    assert invalid.message == "the job goes on without what is wrong in its spec: spec.a: no; spec.b: no"
+    assert reasons(plan)[0] == "InvalidSpec"
+    assert plan.actions == job.decide().actions
+    assert job.with_faults("spec.a: no").next().decide() == job.next().decide(), "it is said once"
+
+
+def test_all_that_ends_a_job_ends_it_also_after_an_edit_with_faults():
+    job = a_job(2, active_deadline_seconds=100, startup_timeout_seconds=50).running().with_faults("no").next()
+    assert job.status.phase == "Running"
+    assert job.ended(0, 0).decide().status.phase == "Succeeded"
+    assert job.ended(1, 10).decide().status.phase == "Failed"
+    assert job.decide(100).status.last_failure.reason == "DeadlineExceeded"
+    assert job.with_spec(suspend=True).decide().status.phase == "Suspended"
+    assert job.ended(1, 137).decide().status.phase == "Restarting"
+    ended = job.ended(0, 0).next()
+    assert [a.name for a in ended.decide(10).actions] == ["mnist-1-0"]
+    assert ended.status.condition("Invalid").status == "True"
+
+
+def test_a_mended_spec_is_said():
+    job = a_job(2).running().with_faults("no").next()
+    mended = replace(job, faults=()).with_spec().decide()
+    assert mended.status.condition("Invalid").status == "False"
+    assert mended.status.phase == "Running"
+
+
+def test_a_replacement_that_the_server_refuses_leaves_the_job_restarting():
+    job = a_job(2).running().ended(1, 137).next().without(1).but(rejection=Waiting("PodRejected", "denied"))
+    plan = job.decide()
+    assert (plan.status.phase, plan.status.condition("Invalid").message) == ("Restarting", "denied")
 
 
 # What is read once.

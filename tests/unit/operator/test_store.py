@@ -178,6 +178,14 @@ def test_all_faults_of_a_spec_are_kept(store):
     assert any("expected s3://bucket/… or a directory" in fault for fault in observed.job.faults)
 
 
+def test_of_a_spec_with_faults_is_kept_what_is_left_without_them(store):
+    template = {"spec": {"hostPID": True}}
+    store.put_job(job(spec={"program": {"script": "a.py"}, "suspend": True, "podTemplate": template}))
+    (known,) = store.jobs()
+    assert known.spec.suspend
+    assert [fault.split(":")[0] for fault in known.faults] == ["spec.podTemplate.spec.hostPID"]
+
+
 def test_a_confirmed_absence_ends_when_the_pod_is_seen(store):
     store.put_job(job())
     store.confirm_absent(KEY, "m-0-0")
