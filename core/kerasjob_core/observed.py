@@ -58,7 +58,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Worker:
-    """One pod (or process) of a slot's incarnation."""
+    """One pod (or process) of a slot's incarnation. `phase` is the trainer's, where that has ended before its pod."""
 
     name: str
     uid: str
@@ -69,6 +69,7 @@ class Worker:
     deleting: bool = False
     endpoint: Endpoint | None = None
     exit: Exit | None = None
+    lingers: bool = False  # the trainer has ended, and containers beside it run on
     waiting: Waiting | None = None
     node: str = ""
     deletion_due: float | None = None  # when a pod that is deleted should be gone
@@ -78,8 +79,13 @@ class Worker:
 
     @property
     def has_ended(self) -> bool:
-        """The pod's containers are done, whatever they did."""
+        """The trainer is done, whatever it did."""
         return self.phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
+
+    @property
+    def has_left(self) -> bool:
+        """The whole pod is done, and takes nothing of its node any more."""
+        return self.has_ended and not self.lingers
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasjob_api.constants import AGENT_PORT, TF_PORT_BASE, Label
+from kerasjob_api.constants import AGENT_PORT, CONTAINER_NAME, TF_PORT_BASE, Label
 from kerasjob_api.wire import FailureRecord
 from kerasjob_core.observed import Endpoint, Exit, PodPhase, Waiting, Worker
 from kerasjob_core.times import from_rfc3339
@@ -23,18 +23,22 @@ def worker(pod: dict[str, Any], known: Worker | None = None) -> Worker | None:
         slot, incarnation = int(labels[Label.SLOT]), int(labels[Label.INCARNATION])
     except (KeyError, ValueError):
         return None
-    phase = status.get("phase", "Pending")
+    pod_phase = status.get("phase")
+    pod_has_ended = pod_phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
+    trainer = _terminated(_trainer(status))
+    exit_ = _exit(status, trainer) if trainer is not None or pod_has_ended else None
     ip = status.get("podIP")
     return Worker(
         name=metadata["name"],
         uid=metadata["uid"],
         slot=slot,
         incarnation=incarnation,
-        phase=PodPhase(phase) if phase in list(PodPhase) else PodPhase.PENDING,
-        ready=_condition(status, "Ready").get("status") == "True",
+        phase=_phase(pod_phase, exit_),
+        ready=_is_ready(status),
         deleting="deletionTimestamp" in metadata,
         endpoint=Endpoint(ip, AGENT_PORT, TF_PORT_BASE) if ip else None,
-        exit=_exit(status) if phase in (PodPhase.SUCCEEDED, PodPhase.FAILED) else None,
+        exit=exit_,
+        lingers=exit_ is not None and not pod_has_ended,
         waiting=_waiting(status),
         node=(pod.get("spec") or {}).get("nodeName", ""),
         deletion_due=from_rfc3339(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
@@ -60,16 +64,44 @@ def _containers(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _exit(status: dict[str, Any]) -> Exit:
-    """How the pod ended; of several containers the one that failed."""
-    ended = [c["state"]["terminated"] for c in _containers(status) if "terminated" in (c.get("state") or {})]
-    if not ended:
-        # Evicted or refused by the kubelet before a container was made: only the pod says why.
+def _trainer(status: dict[str, Any]) -> dict[str, Any]:
+    """The container whose end is the worker's. What is beside it, a user's sidecar or a mesh's, ends when it likes."""
+    return next((c for c in status.get("containerStatuses") or [] if c.get("name") == CONTAINER_NAME), {})
+
+
+def _terminated(container: dict[str, Any]) -> dict[str, Any] | None:
+    return (container.get("state") or {}).get("terminated")
+
+
+def _phase(of_pod: str | None, exit_: Exit | None) -> PodPhase:
+    if exit_ is not None:
+        return PodPhase.SUCCEEDED if exit_.code == 0 else PodPhase.FAILED
+    return PodPhase.RUNNING if of_pod == PodPhase.RUNNING else PodPhase.PENDING
+
+
+def _is_ready(status: dict[str, Any]) -> bool:
+    """As the pod is; one that is unready only because something beside the trainer has ended is ready."""
+    condition = _condition(status, "Ready")
+    if condition.get("status") == "True":
+        return True
+    containers = status.get("containerStatuses") or []
+    others = [c for c in containers if c.get("name") != CONTAINER_NAME]
+    return (
+        condition.get("reason") == "ContainersNotReady"
+        and bool(_trainer(status).get("ready"))
+        and all(c.get("ready") or _terminated(c) is not None for c in others)
+    )
+
+
+def _exit(status: dict[str, Any], trainer: dict[str, Any] | None) -> Exit:
+    """How the worker ended: as its trainer did; where that never began, as what failed before it."""
+    before = [t for c in status.get("initContainerStatuses") or [] if (t := _terminated(c)) is not None]
+    terminated = trainer or next((t for t in before if t.get("exitCode", 0) != 0), None)
+    if terminated is None:
+        # Evicted, refused by the kubelet, or given up with its node: only the pod says why.
         succeeded = status.get("phase") == PodPhase.SUCCEEDED
         words = ": ".join(part for part in (status.get("reason"), status.get("message")) if part)
         return Exit(0 if succeeded else 137, reason=status.get("reason", ""), message=words)
-    bad = [t for t in ended if t.get("exitCode", 0) != 0]
-    terminated = bad[0] if bad else ended[-1]
     text = terminated.get("message", "")
     record = FailureRecord.from_message(text)
     return Exit(

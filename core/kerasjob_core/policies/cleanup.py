@@ -17,8 +17,8 @@ from kerasjob_core.times import from_rfc3339
 
 # How long after its grace period a pod may still be there, before its node is taken for dead.
 FORCE_SECONDS = 30.0
-# How long after the leader the others may end by themselves, where it ended well.
-WELL_ENDED_SECONDS = 10.0
+# How long after the job's end pods may end by themselves that are about to.
+OWN_END_SECONDS = 10.0
 # The time of the end is kept in whole seconds, rounded down: so much later is never too early.
 ROUNDING_SECONDS = 1.0
 
@@ -42,13 +42,13 @@ def after_end(observed: Observed, now: float) -> Plan:
 
 
 def _seconds_to_wait_for_ends(observed: Observed, now: float) -> float | None:
-    """Where the program has ended well, the other workers' ends are a moment away, and better than being deleted."""
-    ended = observed.job.status.completion_time
-    if ended is None or not is_true(observed.job.status, ConditionType.COMPLETE):
+    """Some ends are a moment away, and better than being deleted: those of the other workers where the program has
+    ended well, and of what runs beside a trainer that has ended."""
+    ended, well = observed.job.status.completion_time, is_true(observed.job.status, ConditionType.COMPLETE)
+    stay = [worker for worker in observed.workers if not worker.deleting and not worker.has_left]
+    if ended is None or not any(well or worker.lingers for worker in stay):
         return None
-    if all(worker.has_ended or worker.deleting for worker in observed.workers):
-        return None
-    left = from_rfc3339(ended) + WELL_ENDED_SECONDS - now
+    left = from_rfc3339(ended) + OWN_END_SECONDS - now
     return left if left > 0 else None
 
 
@@ -58,7 +58,7 @@ def delete_replaced(draft: Draft) -> None:
 
 
 def delete_all(draft: Draft) -> None:
-    """Deletes all pods that have not ended."""
+    """Deletes all pods that have not ended as a whole."""
     _delete(draft, draft.observed.workers)
 
 
@@ -83,11 +83,11 @@ def _deletions(
     """What is to be deleted, by force where a node does not do it; and after how many seconds to look again."""
     actions, waits = [], []
     for worker in workers:
-        if worker.has_ended and not ended:
+        if worker.has_left and not ended:
             continue
         if not worker.deleting:
             actions.append(DeleteWorker(worker.name, worker.uid))
-        elif worker.deletion_due is not None and not worker.has_ended:
+        elif worker.deletion_due is not None and not worker.has_left:
             left = worker.deletion_due + FORCE_SECONDS - now
             if left > 0:
                 waits.append(left)

@@ -125,6 +125,22 @@ def test_which_pods_stay_is_clean_pod_policys(policy, deleted):
     assert [action.name for action in ENDED.with_spec(clean_pod_policy=policy).decide(10).actions] == deleted
 
 
+@pytest.mark.parametrize("code", [0, 10])
+@pytest.mark.parametrize(("policy", "deleted"), [("Running", True), ("All", True), ("None", False)])
+def test_what_runs_on_beside_a_trainer_that_has_ended_goes_after_a_moment(code, policy, deleted):
+    job = a_job(clean_pod_policy=policy).running().ended(0, code, lingers=True).next()
+    assert job.status.phase == ("Succeeded" if code == 0 else "Failed")
+    assert job.decide(5).actions == (), "most end by themselves, and keep their log"
+    assert job.decide(10).actions == ((DeleteWorker("mnist-0-0", "pod-0-0"),) if deleted else ())
+
+
+def test_what_was_replaced_or_suspended_goes_though_its_trainer_has_ended():
+    lost = a_job(2).running().ended(1, 137, lingers=True)
+    assert DeleteWorker("mnist-1-0", "pod-1-0") in lost.next().decide().actions
+    suspended = lost.with_spec(suspend=True).next()
+    assert DeleteWorker("mnist-1-0", "pod-1-0") in suspended.decide().actions
+
+
 def test_a_job_goes_when_its_time_is_over_and_never_before():
     """The end is known to the second, rounded down."""
     job = ENDED.with_spec(ttl_seconds_after_finished=30).without(1)
