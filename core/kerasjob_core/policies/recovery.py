@@ -178,17 +178,18 @@ def _lost_its_peers(worker: Worker) -> bool:
 
 def _trainer_failure(worker: Worker, now: float) -> FailureStatus:
     exit_ = worker.report.trainer_exit if worker.report is not None else None
-    reason, message = Reason.WORKER_LOST, "the trainer is gone"
+    reason, message, code = Reason.WORKER_LOST, "the trainer is gone", None
     if exit_ is not None and exit_.signal is not None:
         reason, message = Reason.TRAINER_KILLED, f"the trainer was killed by signal {exit_.signal}"
+        code = 128 + exit_.signal
     elif exit_ is not None:
         reason = Reason.STALLED if exit_.code == ExitCode.STALLED else Reason.CLUSTER_FAULT
-        message = exit_.message or f"the trainer ended with code {exit_.code}"
+        message, code = exit_.message or f"the trainer ended with code {exit_.code}", exit_.code
     return FailureStatus(
         worker=worker.slot,
         pod=worker.name,
         node=worker.node,
-        exit_code=exit_.code if exit_ is not None else None,
+        exit_code=code,
         signal=exit_.signal if exit_ is not None else None,
         reason=reason,
         message=message,

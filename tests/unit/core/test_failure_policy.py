@@ -78,6 +78,21 @@ def test_all_that_a_rule_names_must_match(criteria, matches):
     assert (status.phase == "Failed") == matches, status.last_failure
 
 
+@pytest.mark.parametrize(
+    ("codes", "matches"),
+    [
+        (OnExitCodes(values=(139,)), True),
+        (OnExitCodes(values=(11,)), False),
+        (OnExitCodes(operator="NotIn", values=(1, 137)), True),
+        (OnExitCodes(operator="NotIn", values=(139,)), False),
+    ],
+)
+def test_a_trainer_that_a_signal_killed_has_the_exit_code_that_a_shell_would_say(codes, matches):
+    status = with_policy(RUNNING, **a_rule("FailJob", on_exit_codes=codes)).lost(1, signal=11).decide().status
+    assert (status.last_failure.exit_code, status.last_failure.signal) == (139, 11)
+    assert (status.phase == "Failed") == matches
+
+
 def test_the_first_rule_that_matches_counts():
     ignore = FailureRule(action="Ignore", on_workers=(1,))
     fail = FailureRule(action="FailJob", on_exit_codes=OnExitCodes(values=(137,)))
