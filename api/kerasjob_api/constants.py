@@ -121,6 +121,7 @@ class Reason(StrEnum):
     CONTAINER_CONFIG = "ContainerConfigError"
     UNSCHEDULABLE = "Unschedulable"
     GANGS_NOT_SERVED = "GangSchedulingNotServed"
+    UNREACHABLE = "AgentUnreachable"
     MAX_RESTARTS = "MaxRestartsExceeded"
     MAX_DISRUPTIONS = "MaxDisruptionsExceeded"
     STARTUP_TIMEOUT = "StartupTimeout"

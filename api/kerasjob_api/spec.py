@@ -250,7 +250,7 @@ class KerasJobSpec(Model):
         default=600,
         ge=1,
         le=864_000,
-        description="How long workers may take to be ready before the job fails.",
+        description="How long a job may take until it trains for the first time, waiting for a quota apart.",
     )
     stall_timeout_seconds: int = Field(
         default=600,

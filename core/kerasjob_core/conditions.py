@@ -47,6 +47,11 @@ def is_finished(status: KerasJobStatus) -> bool:
     return is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED)
 
 
+def has_trained(status: KerasJobStatus) -> bool:
+    """Whether a ring of the job has ever trained."""
+    return is_true(status, ConditionType.READY) or Phase.RUNNING.value in status.phase_seconds
+
+
 def phase_of(status: KerasJobStatus) -> Phase:
     """The phase, derived."""
     if is_true(status, ConditionType.COMPLETE):

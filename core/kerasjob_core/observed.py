@@ -37,6 +37,11 @@ class Endpoint:
     agent_port: int
     tf_port_base: int
 
+    @property
+    def address(self) -> str:
+        """Of the agent, as in a URL."""
+        return f"[{self.host}]:{self.agent_port}" if ":" in self.host else f"{self.host}:{self.agent_port}"
+
 
 @dataclass(frozen=True)
 class Exit:
@@ -75,7 +80,7 @@ class Worker:
     deletion_due: float | None = None  # when a pod that is deleted should be gone
     disruption: str | None = None  # reason of a DisruptionTarget condition
     report: WorkerReport | None = None
-    silent_since: float | None = None  # its agent has answered before and does not any more
+    silent_since: float | None = None  # its agent does not answer, which has before, or has said that it is ready
 
     @property
     def has_ended(self) -> bool:

@@ -13,7 +13,6 @@ import orjson
 
 from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.constants import WORKER_REPORT_MAX_BYTES
-from kerasjob_api.names import host_port
 from kerasjob_api.wire import Ring, WorkerReport
 from kerasjob_core.cluster import Unavailable
 from kerasjob_core.observed import Endpoint
@@ -72,7 +71,7 @@ class Agents:
     async def _request(
         self, method: str, endpoint: Endpoint, path: str, uid: str, data: bytes | None = None
     ) -> WorkerReport:
-        url = f"http://{host_port(endpoint.host, endpoint.agent_port)}{path}"
+        url = f"http://{endpoint.address}{path}"
         what = f"{method} {path}"
         headers = {"Authorization": f"Bearer {self.token(uid)}", "Accept-Encoding": "identity"}
         if self._session is None:

@@ -187,10 +187,13 @@ class Store:
             self.on_change(key)
 
     def put_silence(self, key: Key, pod: str, now: float) -> None:
-        """An agent does not answer. What counts is since when one does not that has answered before."""
+        """An agent does not answer. What counts is since when one does not that has answered before, us or the kubelet:
+        a pod that is ready and does not answer cannot be reached from here."""
         entry = self._entries.get(key)
         known = entry.pods.get(pod) if entry is not None else None
-        if known is not None and known.worker.report is not None and known.worker.silent_since is None:
+        if known is None or known.worker.silent_since is not None:
+            return
+        if known.worker.report is not None or known.worker.ready:
             known.worker = replace(known.worker, silent_since=now)
             self.on_change(key)
 

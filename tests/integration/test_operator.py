@@ -199,6 +199,18 @@ def test_what_pods_need_is_made_again_where_somebody_deleted_it(jobs, kubelet, o
     assert jobs.get("open")["status"]["restarts"] == 0
 
 
+def test_agents_that_cannot_be_reached_are_said_and_end_the_start(jobs, kubelet):
+    jobs.apply("severed", startupTimeoutSeconds=20)
+    jobs.wait_for_pods("severed-0-0", "severed-1-0")
+    for slot in range(2):  # as the kubelet sees it; no agent answers the operator there
+        ready = [{"type": "Ready", "status": "True"}]
+        kubelet.patch(f"severed-{slot}-0", phase="Running", podIP=f"127.0.1.{160 + slot}", conditions=ready)
+    job = jobs.wait("severed", '.status.conditions[?(@.type=="Problem")].reason', "AgentUnreachable")
+    assert job["status"]["phase"] == "Starting"
+    job = jobs.wait("severed", ".status.phase", "Failed")
+    assert "at 127.0.1.16" in job["status"]["lastFailure"]["message"]
+
+
 def test_a_quota_is_waited_for(jobs, plane):
     plane.kubectl("create", "quota", "few", "--hard=pods=1")
     try:

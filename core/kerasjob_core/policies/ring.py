@@ -85,7 +85,7 @@ def grant(draft: Draft, workers: list[Worker], *, after_step: bool = False) -> N
 
 
 def push(draft: Draft) -> None:
-    """Gives the ring to every member that has not taken it."""
+    """Gives the ring to every member that has not taken it. One that does not answer gets it once it does."""
     ring = draft.status.ring
     if ring is None or ring.broken:
         return
@@ -101,6 +101,8 @@ def push(draft: Draft) -> None:
     for member in ring.members:
         worker = draft.current(member.slot)
         if worker is None or worker.phase is not PodPhase.RUNNING or worker.endpoint is None:
+            continue
+        if worker.silent_since is not None:
             continue
         if worker.report is None or worker.report.revision < ring.revision:
             draft.actions.append(PushRing(worker.name, worker.endpoint, order))

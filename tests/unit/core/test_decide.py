@@ -1,7 +1,7 @@
 """What is decided, as sentences: start, ring, end."""
 
 import pytest
-from tests.unit.core.builders import a_job, progress
+from tests.unit.core.builders import NOW, a_job, progress
 
 from kerasjob_api.status import SlotStatus
 from kerasjob_api.wire import CheckpointRef, FailureRecord, Problem
@@ -226,6 +226,57 @@ def test_a_start_that_takes_too_long_fails_with_the_kubelets_words():
     assert condition(plan, "Failed").reason == "StartupTimeout"
     assert "ErrImagePull: not found" in condition(plan, "Failed").message
     assert plan.status.last_failure.pod == "mnist-0-0"
+
+
+def test_a_start_that_the_server_refuses_fails_with_the_servers_words():
+    refusal = Waiting("PodRejected", "denied by policy x")
+    job = a_job(startup_timeout_seconds=60).accepted().but(rejection=refusal).next()
+    status = job.decide(60).status
+    assert status.condition("Failed").message.endswith("(spec.startupTimeoutSeconds): denied by policy x")
+    assert (status.last_failure.reason, status.last_failure.message) == ("PodRejected", "denied by policy x")
+
+
+def test_a_quota_is_waited_for_as_long_as_it_takes_also_by_an_operator_that_has_not_met_it():
+    job = a_job(2, startup_timeout_seconds=60).accepted().but(rejection=Waiting("QuotaExceeded", "pods: 1 of 1")).next()
+    assert job.decide(1000).status is None
+    for workers in ((), a_job(2).ready().workers[:1]):
+        new = job.with_workers(*workers).but(rejection=None)
+        assert new.decide(1000).status is None or new.decide(1000).status.condition("Problem").status == "True"
+        assert "CreateWorker" in kinds(new.next(1000).decide(1000))
+
+
+def test_once_a_quota_allows_them_workers_have_their_whole_time_to_start():
+    job = a_job(startup_timeout_seconds=60).accepted().but(rejection=Waiting("QuotaExceeded", "pods: 1 of 1")).next()
+    slow = a_job().ready().worker(0, ready=False).workers
+    job = job.but(rejection=None).with_workers(*slow).next(1000)
+    assert job.status.condition("Problem").status == "False"
+    assert job.decide(1059).status is None
+    assert job.decide(1060).status.condition("Failed").reason == "StartupTimeout"
+
+
+def test_agents_that_the_operator_cannot_reach_are_said_soon_and_end_a_job_that_has_not_trained():
+    job = a_job(2, startup_timeout_seconds=60).ringed()
+    cut = job.worker(0, silent_since=NOW + 2).worker(1, silent_since=NOW + 1)
+    assert (cut.decide(5).actions, cut.decide(5).requeue_after) == ((), 6), "they get the ring once they answer"
+    plan = cut.decide(11)
+    assert condition(plan, "Problem").reason == "AgentUnreachable"
+    assert condition(plan, "Problem").message == (
+        "the operator cannot reach the agents of 2 of 2 workers, that of worker 1 (mnist-1-0) at 10.0.0.2:8470: check"
+        " NetworkPolicies, and the operator's egress"
+    )
+    assert [event.reason for event in plan.events] == ["AgentUnreachable"]
+    failed = cut.next(11).decide(60).status
+    assert (failed.phase, failed.last_failure.reason) == ("Failed", "AgentUnreachable")
+    assert condition(job.with_status(cut.next(11).status).decide(12), "Problem").status == "False"
+
+
+def test_a_ring_that_does_not_come_to_train_ends_the_job_in_time():
+    job = a_job(2, startup_timeout_seconds=60).ringed().reports(0, "forming").reports(1, "forming")
+    assert job.decide(59).status is None
+    assert "do not train together" in condition(job.decide(60), "Failed").message
+    trains = job.reports(0, "training").reports(1, "training").next(59)
+    again = trains.worker(1, deleting=True).next(70).without(1)
+    assert again.decide(100_000).status is None or again.decide(100_000).status.phase == "Restarting"
 
 
 def test_a_job_that_has_trained_waits_for_its_workers_for_ever():

@@ -186,6 +186,18 @@ async def test_one_that_has_never_answered_is_not_silent(store, agents, poller):
     assert [worker.silent_since for worker in store.workers(KEY)] == [None, None]
 
 
+async def test_one_that_is_ready_and_has_never_answered_is_silent(store, agents, poller):
+    store.put_job(job(ring=RING))
+    body = pod(2, slot=0, uid="p0")
+    body["status"] |= {"podIP": "10.0.0.0", "conditions": [{"type": "Ready", "status": "True"}]}
+    store.put_pod(body)
+    agents.state = None
+    await asyncio.gather(*poller.round())
+    ready, other = sorted(store.workers(KEY), key=lambda worker: worker.slot)
+    assert ready.silent_since is not None
+    assert other.silent_since is None
+
+
 async def test_before_there_is_a_ring_only_those_that_are_not_ready_are_asked(store, agents, poller):
     store.put_job(job())
     body = pod(2, slot=0, uid="p0")
