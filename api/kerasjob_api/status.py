@@ -133,6 +133,11 @@ class Losses(StatusModel):
     in_a_row: int = 0
     step: int = Field(default=0, description="How far training had come at the last one.")
     retry_at: str | None = Field(default=None, description="Before this the job does not go on.")
+    replaced: tuple[int, ...] | None = Field(
+        default=None,
+        description="Slots that were replaced since the last loss that was counted: they are another try. None where no"
+        " loss was counted since the ring was granted.",
+    )
 
 
 class Display(StatusModel):

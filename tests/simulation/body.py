@@ -123,7 +123,7 @@ class SimulatedCluster:
                 assert world.status.model_copy(update=seen) == status, "a terminal job stays terminal"
             elif is_finished(status):
                 world.ended_at = world.now
-            check_counts(world.status, status, world.spec.workers)
+            check_counts(world, world.status, status)
             rest = {"progress": None, "checkpoint": None, "display": None, "workers": None}
             told = world.status.model_copy(update=rest) == status.model_copy(update=rest)
             self.writes.append("progress" if told else "status")
@@ -251,8 +251,8 @@ class SimulatedCluster:
             raise error
 
 
-def check_counts(old, new, workers):
-    """At most one restart or disruption per ring revision, newcomers that fail before they join apart."""
+def check_counts(world, old, new):
+    """At most one restart or disruption per ring revision, and per try to come to one."""
     counted = new.restarts + new.disruptions - old.restarts - old.disruptions
     was_whole = old.ring is not None and not old.ring.broken
     # A trainer lost in place: its ring is broken and the next one granted in one write. One that grows is not broken.
@@ -261,17 +261,19 @@ def check_counts(old, new, workers):
     before, after = slots_of(old), slots_of(new)
     if follows and new.ring.after_step:
         assert was_whole, "only a whole ring ends after a step"
-        leaves = {slot for slot in before if slot >= workers}
+        leaves = {slot for slot in before if slot >= world.spec.workers}
         stays = before - leaves
         shrinks = stays and stays <= after and not leaves & after
         assert shrinks if leaves and not leaves <= after else after > before, "it ends so that it can grow or shrink"
     is_member = {(m.slot, m.incarnation) for m in old.ring.members} if old.ring is not None else set()
-    newcomers = sum(
-        new.incarnation_of(s.slot) > old.incarnation_of(s.slot)
-        and (s.slot, old.incarnation_of(s.slot)) not in is_member
-        for s in new.slots
-    )
-    assert counted <= breaks + newcomers, "at most one loss is counted per ring revision"
+    was = {(slot, old.incarnation_of(slot)) for slot in range(8)}
+    newcomers = {(slot, number) for slot, number in was if new.incarnation_of(slot) > number} - is_member
+    assert counted <= 1, "at most one loss is counted at once"
+    assert not counted or breaks or newcomers - world.tried, "at most one is counted per ring revision, or try"
+    if follows:
+        world.tried = set()
+    elif counted:
+        world.tried = was
     if is_true(new, ConditionType.SUSPENDED) and not is_true(old, ConditionType.SUSPENDED):
         assert counted == 0, "to be suspended is no loss"
     else:

@@ -103,6 +103,8 @@ class World:
     is_done: bool = False
     now: float = 1_000_000.0
     num_pods_made: int = 0
+    # Slots and incarnations of which a loss has been counted since the ring was granted.
+    tried: set[tuple[int, int]] = field(default_factory=set)
 
     def make_again(self):
         """The user makes a job of the same name; pods of the old one may still be there."""
@@ -111,6 +113,7 @@ class World:
         self.generation, self.ended_at = 1, None
         self.base = self.is_done = False
         self.saved_step = 0
+        self.tried = set()
 
     def change(self, **fields):
         """The user changes the spec."""

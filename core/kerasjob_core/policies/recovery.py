@@ -11,8 +11,8 @@ What the evidence says, and whose budget it uses:
 | an agent that cannot be reached, and the others have lost it | disruption |
 | all trainers lost their peers and nobody is to blame | restart, in place |
 
-A rule of `spec.failurePolicy.rules` that matches says otherwise. At most one is counted per ring revision: when one
-worker goes, others follow because of it.
+A rule of `spec.failurePolicy.rules` that matches says otherwise. At most one is counted per ring revision, and per try
+to come to one: when one worker goes, others follow because of it, or go for the same reason.
 """
 
 from __future__ import annotations
@@ -55,27 +55,43 @@ def count_losses(draft: Draft) -> bool:
     if not losses:
         return False
     ring = draft.status.ring
-    counts_in_ring = ring is not None and not ring.broken
-    counted = []
-    for loss in losses:
-        if loss.was_member and not counts_in_ring:
-            continue  # it followed a loss that was counted
-        if loss.was_member:
-            counts_in_ring = False
-        counted.append(loss)
-    if any(failure.ends_by_rule(draft, loss.failure) for loss in counted):
+    is_whole = ring is not None and not ring.broken
+    # What is lost of a ring that is broken already followed a loss that was counted; so did all but one of one that is
+    # whole. Those that were in no ring were lost for themselves.
+    members = [loss for loss in losses if loss.was_member and is_whole][:1]
+    newcomers = [loss for loss in losses if not loss.was_member]
+    if any(failure.ends_by_rule(draft, loss.failure) for loss in (*members, *newcomers)):
         return True
-    if slots := [loss.slot for loss in losses if loss.replace]:
-        draft.replace(slots)
-    for loss in counted:
-        _count(draft, loss)
-    seconds = backoff.count(draft) if counted else 0
-    if ring is not None and not ring.broken and any(loss.was_member for loss in losses):
+    counted = next(iter([*members, *(loss for loss in newcomers if _is_another_try(draft, loss))]), None)
+    replaced = {loss.slot for loss in losses if loss.replace}
+    draft.replace(replaced)
+    if counted is not None:
+        _count(draft, counted)
+        _back_off(draft)
+    _note_replaced(draft, replaced, afresh=counted is not None)
+    if ring is not None and members:
         _break(draft, ring)
+    return False
+
+
+def _is_another_try(draft: Draft, newcomer: Loss) -> bool:
+    """Whether a loss before there is a ring is one more: its pod was made after the last one that was counted. Pods
+    that were made together, and are lost one by one, as on a bad node, are one try."""
+    replaced = draft.status.losses.replaced
+    return replaced is None or newcomer.slot in replaced
+
+
+def _note_replaced(draft: Draft, slots: set[int], *, afresh: bool) -> None:
+    losses = draft.status.losses
+    before = () if afresh else losses.replaced or ()
+    draft.set(losses=losses.model_copy(update={"replaced": tuple(sorted({*before, *slots}))}))
+
+
+def _back_off(draft: Draft) -> None:
+    seconds = backoff.count(draft)
     if seconds:
         number = draft.status.losses.in_a_row
         draft.event("Warning", Reason.BACK_OFF, f"goes on in {seconds:.0f} s: {number} losses with no step in between")
-    return False
 
 
 def _loss_of(draft: Draft, slot: int) -> Loss | None:

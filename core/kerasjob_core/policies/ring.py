@@ -81,7 +81,8 @@ def grant(draft: Draft, workers: list[Worker], *, after_step: bool = False) -> N
         former_leader=leader,
     )
     members = tuple(_member(worker, ring) for worker in workers)
-    draft.set(ring=ring.model_copy(update={"members": members}))
+    losses = draft.status.losses.model_copy(update={"replaced": None})
+    draft.set(ring=ring.model_copy(update={"members": members}), losses=losses)
 
 
 def push(draft: Draft) -> None:

@@ -37,7 +37,7 @@ def _suspend(draft: Draft) -> None:
         return
     draft.replace_all()
     deadlines.stop_the_clock(draft)
-    losses = draft.status.losses.model_copy(update={"retry_at": None})
+    losses = draft.status.losses.model_copy(update={"retry_at": None, "replaced": None})
     draft.set(waiting_since=None, losses=losses)
     if draft.status.ring is not None:
         draft.set(ring=draft.status.ring.model_copy(update={"broken": True}))

@@ -4,9 +4,11 @@ import pytest
 from tests.unit.core.builders import NOW, a_job, a_report, a_worker
 
 from kerasjob_api.spec import Scheduling
+from kerasjob_api.spec_failure import FailurePolicy, FailureRule
 from kerasjob_api.status import SlotStatus
 from kerasjob_api.wire import FailureRecord
 from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteWorker, Plan
+from kerasjob_core.times import from_rfc3339
 
 RUNNING = a_job(2).running()
 PREEMPTED = FailureRecord("Preempted", "told to stop")
@@ -120,6 +122,47 @@ def test_a_newcomer_that_fails_before_it_joins_is_counted_for_itself():
     status = newcomer.decide().status
     assert status.restarts == 2
     assert status.slots == (SlotStatus(slot=1, incarnation=2),)
+
+
+BAD_NODE = {"reason": "UnexpectedAdmissionError"}
+
+
+def test_those_that_are_lost_before_there_is_a_ring_are_one_restart_however_many():
+    job = a_job(4).ready()
+    for slot in range(4):
+        job = job.ended(slot, 137, **BAD_NODE)
+    together = job.next()
+    assert (together.status.phase, together.status.restarts, len(together.status.slots)) == ("Pending", 1, 4)
+    one_by_one = a_job(4).ready().worker(3, ready=False)
+    for slot in range(3):
+        one_by_one = one_by_one.ended(slot, 137, **BAD_NODE).next(slot)
+        assert one_by_one.status.restarts == 1
+        assert one_by_one.status.losses.in_a_row == 1
+
+
+def test_each_further_try_to_come_to_a_ring_is_one_more_and_is_waited_for_longer():
+    job, later = a_job(2, max_restarts=2).ready(), 0
+    for restarts in (1, 2, 3):
+        made = [a_worker(slot, job.status.incarnation_of(slot)) for slot in range(2)]
+        job = job.with_workers(*made).ended(0, 137).next(later).ended(1, 137).next(later + 1)
+        assert job.status.restarts == restarts
+        if restarts == 2:
+            assert from_rfc3339(job.status.losses.retry_at) == NOW + later + 10
+        later += 60
+    assert job.status.condition("Failed").reason == "MaxRestartsExceeded"
+
+
+def test_one_that_is_lost_after_a_ring_was_granted_is_counted_afresh():
+    job = a_job(2).ready().ended(0, 137).next()
+    ringed = job.with_workers(a_worker(0, 1), a_worker(1, 0)).next(5)
+    assert ringed.status.ring.revision == 1
+    assert ringed.ended(1, 137).next(6).status.restarts == 2
+
+
+def test_any_of_those_that_are_lost_before_there_is_a_ring_may_end_the_job_by_rule():
+    rule = FailureRule(action="FailJob", on_reasons=("OutOfMemory",))
+    job = a_job(2).ready().with_spec(failure_policy=FailurePolicy(rules=(rule,)))
+    assert job.ended(0, 137).ended(1, 137, reason="OOMKilled").decide().status.phase == "Failed"
 
 
 def test_a_ring_waits_until_those_who_are_left_have_told_what_they_hold():
