@@ -42,6 +42,9 @@ class WorkerCounts(StatusModel):
     ready: int = 0
     succeeded: int = 0
     failed: int = 0
+    done: tuple[int, ...] = Field(
+        default=(), description="Slots whose program has ended with 0, also where their pods are gone since."
+    )
     updated_at: str = ""
 
 

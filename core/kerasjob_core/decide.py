@@ -36,32 +36,38 @@ def decide(observed: Observed, now: float, settings: Settings = DEFAULT_SETTINGS
     """The plan of this pass. `now`: seconds since the epoch. No I/O, no clock, no randomness."""
     if observed.job.deleting or managed_by.somebody_else(observed):
         return Plan()
-    if is_finished(observed.job.status):
-        return cleanup.after_end(observed, now)
     if invalid.keeps_it_from_beginning(observed):
         return invalid.refuse(observed, now)
 
     draft = Draft(observed, now, settings)
+    if is_finished(draft.status):
+        cleanup.after_end(draft)
+    else:
+        _go_on(draft)
+    counts.report(draft)
+    return draft.finish()
+
+
+def _go_on(draft: Draft) -> None:
+    """The life of a job that has not ended. What ends or holds it is all that a pass does."""
     invalid.report(draft)
     progress.report(draft)
     saving.report_late(draft)
     if success.reached(draft) or failure.is_final(draft):
-        return draft.finish()
+        return
     if suspend.is_held(draft):
-        return draft.finish()
+        return
     pin.at_the_start(draft)
     if deadlines.is_exceeded(draft):
-        return draft.finish()
+        return
     if recovery.count_losses(draft) or failure.is_exhausted(draft):
-        return draft.finish()
+        return
     startup.report_problems(draft)
     if startup.took_too_long(draft):
-        return draft.finish()
+        return
     elastic.retire(draft)
     ring.form(draft)
     workers.create_missing(draft)
     cleanup.delete_replaced(draft)
     ring.push(draft)
     ring.report(draft)
-    counts.report(draft)
-    return draft.finish()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from kerasjob_api.constants import ConditionType, Reason
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import FailureStatus, KerasJobStatus, RingStatus, SlotStatus
 from kerasjob_core.conditions import with_condition, with_phase
-from kerasjob_core.observed import Observed, Worker
+from kerasjob_core.observed import Observed, PodPhase, Worker
 from kerasjob_core.plan import Action, Event, Plan, in_turn
 from kerasjob_core.settings import Settings
 from kerasjob_core.times import from_rfc3339, to_rfc3339
@@ -72,6 +72,11 @@ class Draft:
         """The pod of the slot's incarnation in force."""
         return self.observed.worker(slot, self.incarnation_of(slot))
 
+    def is_done(self, slot: int) -> bool:
+        """Whether the slot's program has ended with 0, also where its pod is gone since."""
+        worker = self.current(slot)
+        return slot in self.status.workers.done if worker is None else worker.phase is PodPhase.SUCCEEDED
+
     @property
     def slots(self) -> list[int]:
         """All that the job counts on: those of the spec, and those that its ring has not let go yet."""
@@ -83,16 +88,23 @@ class Draft:
         """The pods in force of all slots, as far as they are there."""
         return [w for slot in range(self.spec.workers) if (w := self.current(slot)) is not None]
 
-    def replace(self, slots: Iterable[int]) -> None:
+    def replace(self, slots: Collection[int]) -> None:
         """Gives slots their next incarnation: their pods belong to the job no more."""
         incarnations = {entry.slot: entry.incarnation for entry in self.status.slots}
         incarnations |= {slot: self.incarnation_of(slot) + 1 for slot in slots}
         self.set(slots=tuple(SlotStatus(slot=s, incarnation=n) for s, n in sorted(incarnations.items())))
+        self._are_not_done(slots)
 
     def replace_all(self) -> None:
         """Gives every slot a next incarnation."""
         highest = max((entry.incarnation for entry in self.status.slots), default=0)
         self.set(base_incarnation=max(highest, self.status.base_incarnation) + 1, slots=())
+        self._are_not_done(self.status.workers.done)
+
+    def _are_not_done(self, slots: Collection[int]) -> None:
+        """A slot that is replaced has it all before it, whatever its last pod did."""
+        workers = self.status.workers
+        self.set(workers=workers.model_copy(update={"done": tuple(s for s in workers.done if s not in slots)}))
 
     def set(self, **changes: Any) -> None:
         """Changes fields of the status."""

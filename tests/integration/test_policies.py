@@ -94,6 +94,19 @@ def test_with_success_policy_all_the_job_waits_for_all(jobs, kubelet):
     jobs.wait("all", ".status.phase", "Succeeded")
 
 
+def test_the_pod_of_a_worker_that_is_done_may_be_collected(jobs, kubelet, plane):
+    leader, _ = start(jobs, kubelet, "tidy", 170)
+    kubelet.end("tidy-1-0", 0)
+    jobs.wait("tidy", ".status.workers.succeeded", "1")
+    plane.kubectl("delete", "pod", "tidy-1-0", "--force", "--grace-period=0")
+    leader.report = leader.report | {"progress": {"call": 0, "epoch": 2, "epochs": 5, "step": 1}}
+    jobs.wait("tidy", ".status.display.epoch", "2/5")  # it was looked at since
+    kubelet.end("tidy-0-0", 0, failure(reason="Done"))
+    status = jobs.wait("tidy", ".status.phase", "Succeeded")["status"]
+    assert (status["disruptions"], status["ring"]["revision"]) == (0, 1)
+    assert (status["workers"]["ready"], status["workers"]["succeeded"], status["workers"]["done"]) == (0, 2, [0, 1])
+
+
 # Time.
 
 

@@ -119,8 +119,8 @@ class SimulatedCluster:
                 self.see_job()
                 raise Conflict("job")
             if is_finished(world.status):
-                seen = {"observed_generation": status.observed_generation}
-                assert world.status.model_copy(update=seen) == status, "a terminal job stays terminal"
+                assert end_of(world.status) == end_of(status), "a terminal job stays terminal"
+                assert set(world.status.workers.done) <= set(status.workers.done), "who is done stays so"
             elif is_finished(status):
                 world.ended_at = world.now
             check_counts(world, world.status, status)
@@ -284,6 +284,11 @@ def check_counts(world, old, new):
     assert all(new.incarnation_of(slot) >= old.incarnation_of(slot) for slot in range(8)), "incarnations go up"
     assert new.active_seconds >= old.active_seconds
     assert len(new.failures) <= 5
+
+
+def end_of(status):
+    """What of a status is final at the job's end; workers end well after it, and are counted."""
+    return status.model_copy(update={"observed_generation": 0, "workers": None, "display": None})
 
 
 def slots_of(status):

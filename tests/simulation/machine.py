@@ -7,7 +7,7 @@ import functools
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.simulation.body import NAMESPACE, Crash, Late, SimulatedCluster
+from tests.simulation.body import NAMESPACE, Crash, Late, SimulatedCluster, end_of
 from tests.simulation.world import JOB, World
 
 from kerasjob_api.constants import ConditionType
@@ -199,6 +199,13 @@ class JobMachine(RuleBasedStateMachine):
         del self.world.pods[self.live(index).name]
         self.num_disruptions += 1
 
+    @precondition(lambda self: self.ended())
+    @happens(index=st.integers(0, 5))
+    def pod_that_has_ended_is_collected(self, index):
+        ended = self.ended()
+        del self.world.pods[ended[index % len(ended)].name]
+        self.num_disruptions += 1  # unless it was seen to be done
+
     @precondition(lambda self: self.trainers())
     @happens(index=st.integers(0, 5))
     def trainer_is_killed(self, index):
@@ -290,7 +297,7 @@ class JobMachine(RuleBasedStateMachine):
     @invariant()
     def an_end_is_an_end(self):
         if self.world.has_ended:
-            end = self.world.status.model_copy(update={"observed_generation": 0})
+            end = end_of(self.world.status)
             assert self.last_end in (None, end)
             self.last_end = end
 
@@ -327,8 +334,10 @@ class JobMachine(RuleBasedStateMachine):
         by_deadline = status.last_failure is not None and status.last_failure.reason == "DeadlineExceeded"
         if not self.had_error and not by_deadline and not policy.rules and status.restarts <= policy.max_restarts:
             assert status.phase == "Succeeded", status.last_failure
+        assert status.workers.ready == 0, "of a job that has ended no worker is ready"
         if status.phase == "Succeeded":
             assert self.world.is_done, "success is the leader's word"
+            assert status.workers.succeeded > 0, "and is counted"
         self.restarts_stay_within_the_budget()
 
     # Helpers.
@@ -395,6 +404,9 @@ class JobMachine(RuleBasedStateMachine):
     def name(self, index):
         names = sorted(self.world.pods)
         return names[index % len(names)]
+
+    def ended(self):
+        return [pod for pod in self.world.pods.values() if not pod.lives]
 
     def trainers(self):
         return [p for p in self.world.live() if p.state in ("forming", "training")]

@@ -10,6 +10,7 @@ What the evidence says, and whose budget it uses:
 | trainer ended by a signal or stalled, agent alive | restart, in place |
 | an agent that cannot be reached, and the others have lost it | disruption |
 | all trainers lost their peers and nobody is to blame | restart, in place |
+| ended with 0, collected or not, while the ring trains | no loss |
 
 A rule of `spec.failurePolicy.rules` that matches says otherwise. At most one is counted per ring revision, and per try
 to come to one: when one worker goes, others follow because of it, or go for the same reason.
@@ -101,7 +102,7 @@ def _loss_of(draft: Draft, slot: int) -> Loss | None:
         return None
     member = draft.rank_of(slot, incarnation) is not None
     if worker is None:
-        return _vanished(draft, slot, incarnation) if member else None
+        return _vanished(draft, slot, incarnation) if member and not _was_done(draft, slot) else None
     if worker.phase is PodPhase.SUCCEEDED and not (member and _is_missed(draft, worker)):
         return None  # done for itself; the leader's word ends the job
     return Loss(
@@ -111,6 +112,11 @@ def _loss_of(draft: Draft, slot: int) -> Loss | None:
         replace=True,
         was_member=member,
     )
+
+
+def _was_done(draft: Draft, slot: int) -> bool:
+    """Whether it has ended well in the ring that trains, and was collected since: no loss, as its end was none."""
+    return is_true(draft.status, ConditionType.READY) and draft.is_done(slot)
 
 
 def _is_missed(draft: Draft, worker: Worker) -> bool:
@@ -148,9 +154,9 @@ def _trainers_lost(draft: Draft) -> list[Loss]:
     lost = [w for w in members if _trainer_is_lost(w, ring)]
     culprits = [w for w in lost if not _lost_its_peers(w)]
     # A member that is done for itself will say nothing more; that it left may be what the others met.
-    silent = [w for w in members if w.phase is PodPhase.SUCCEEDED]
-    if not culprits and len(lost) + len(silent) < len(ring.members):
-        return _cut_off(draft, lost, [w for w in members if w not in lost and w not in silent])
+    silent = sum(draft.is_done(member.slot) for member in ring.members)
+    if not culprits and len(lost) + silent < len(ring.members):
+        return _cut_off(draft, lost, [w for w in members if w not in lost and w.phase is not PodPhase.SUCCEEDED])
     return [
         Loss(w.slot, _trainer_failure(w, draft.now), is_disruption=False, replace=False, was_member=True)
         for w in culprits or lost[:1]

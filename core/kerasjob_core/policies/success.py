@@ -21,11 +21,17 @@ def reached(draft: Draft) -> bool:
     # leader ends with 0 for itself, a stranger to the ring only by finding the record.
     strangers = [worker for worker in draft.workers if draft.rank_of(worker.slot, worker.incarnation) is None]
     done = [worker for worker in (draft.leader, _former_leader(draft), *strangers) if _is_done(worker)]
-    if not done or not _are_enough(draft):
-        return False
     _take_export(draft, done)
+    if not (done or _leader_was_done(draft)) or not _are_enough(draft):
+        return False
     _complete(draft)
     return True
+
+
+def _leader_was_done(draft: Draft) -> bool:
+    """Whether it was seen to be, and its pod may be gone since, while others are waited for."""
+    ring = draft.status.ring
+    return ring is not None and bool(ring.members) and draft.is_done(ring.members[0].slot)
 
 
 def _former_leader(draft: Draft) -> Worker | None:
@@ -49,7 +55,7 @@ def _are_enough(draft: Draft) -> bool:
     ring = draft.status.ring
     if draft.spec.success_policy == "Leader" or ring is None or ring.broken or _former_leader(draft) is not None:
         return True
-    return all(_is_done(draft.current(member.slot)) for member in ring.members if member.slot < draft.spec.workers)
+    return all(draft.is_done(member.slot) for member in ring.members if member.slot < draft.spec.workers)
 
 
 def _take_export(draft: Draft, done: list[Worker | None]) -> None:

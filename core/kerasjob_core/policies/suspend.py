@@ -9,7 +9,7 @@ from __future__ import annotations
 from kerasjob_api.constants import ConditionType, Reason
 from kerasjob_core.conditions import is_true
 from kerasjob_core.draft import Draft
-from kerasjob_core.policies import cleanup, counts, deadlines
+from kerasjob_core.policies import cleanup, deadlines
 from kerasjob_core.times import to_rfc3339
 
 
@@ -23,7 +23,6 @@ def is_held(draft: Draft) -> bool:
     if not suspended:
         _suspend(draft)
     cleanup.delete_all(draft)
-    counts.report(draft)
     return True
 
 

@@ -125,7 +125,25 @@ def test_a_finished_job_deletes_what_still_runs_and_makes_nothing():
     assert job.decide() == Plan(requeue_after=10), "the others end by themselves"
     assert job.decide(10).actions == (DeleteWorker("mnist-1-0", "pod-1-0"), DeleteWorker("mnist-2-0", "pod-2-0"))
     assert job.without(1).without(2).decide() == Plan()
-    assert job.worker(1, deleting=True).ended(2, 0).decide() == Plan()
+    gone = job.worker(1, deleting=True).ended(2, 0).next(5)
+    assert gone.decide(5) == Plan()
+
+
+def test_the_workers_of_a_finished_job_are_counted_as_they_ended():
+    def counts(job):
+        workers = job.status.workers
+        return workers.ready, workers.succeeded, workers.failed, job.status.display.workers
+
+    job = a_job(3).running().ended(0, 0).next()
+    assert counts(job) == (0, 1, 0, "0/3")
+    later = job.ended(1, 0).worker(2, deleting=True)
+    assert later.decide(1).status is None, "every so often"
+    counted = later.next(5)
+    assert counts(counted) == (0, 2, 0, "0/3")
+    assert counts(counted.without(0).without(1).without(2).next(20)) == (0, 2, 0, "0/3"), "also once pods are gone"
+    assert counts(counted.ended(2, 20).next(20)) == (0, 2, 0, "0/3"), "its ring was gone"
+    assert counts(a_job(2).running().ended(1, 10).next()) == (0, 0, 1, "0/2")
+    assert counts(a_job(2, max_restarts=0).running().ended(1, 137).next()) == (0, 0, 1, "0/2")
 
 
 def test_a_finished_job_stays_finished_whatever_is_seen():

@@ -170,6 +170,16 @@ def test_with_success_policy_all_every_member_must_be_done():
     assert job.next().ended(1, 0).decide().status.phase == "Succeeded"
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_with_success_policy_all_a_member_may_be_collected_that_is_done(first):
+    said = FailureRecord("ProgramSucceeded", export="s3://b/models/uid/model.keras")
+    job = a_job(2, success_policy="All").running().ended(first, 0, said).next(5).without(first)
+    assert job.decide(20).status is None
+    status = job.ended(1 - first, 0).decide(20).status
+    assert (status.phase, status.workers.done) == ("Succeeded", (0, 1))
+    assert (status.export is None) == (first == 1), "the leader's word"
+
+
 def test_with_success_policy_all_a_member_that_raises_later_fails_the_job():
     job = a_job(2, success_policy="All").running().ended(0, 0).next()
     assert job.ended(1, 10, FailureRecord("UserError", "bad", "ValueError")).decide().status.phase == "Failed"

@@ -95,6 +95,32 @@ def test_one_that_lost_peers_who_are_done_does_not_wait_for_ever():
     assert after.decide().actions == (CreateWorker(1, 1),)
 
 
+DONE = RUNNING.ended(1, 0).next(5)
+
+
+def test_a_member_that_is_done_and_whose_pod_is_collected_is_no_loss():
+    for seen in (DONE.worker(1, deleting=True), DONE.worker(1, disruption="EvictionByEvictionAPI"), DONE.without(1)):
+        plan = seen.decide(20)
+        assert (plan.status, plan.actions) == (None, ())
+    assert DONE.without(1).ended(0, 0).decide(20).status.workers.succeeded == 2
+
+
+def test_once_its_ring_breaks_it_is_missed():
+    job = DONE.without(1).ended(0, 137).next(20)
+    assert (job.status.restarts, job.status.workers.done) == (1, (1,))
+    job = job.but(confirmed_absent=frozenset({"mnist-1-0"})).next(21)
+    assert (job.status.restarts, job.status.disruptions, job.status.workers.done) == (1, 0, ())
+    assert [a for a in job.without(0).decide(21).actions if isinstance(a, CreateWorker)] == [
+        CreateWorker(0, 1),
+        CreateWorker(1, 1),
+    ]
+
+
+def test_one_that_lost_peers_who_are_done_and_collected_does_not_wait_for_ever():
+    plan = DONE.without(1).lost(0, code=20, message="peer gone").decide(20)
+    assert plan.status.restarts == 1
+
+
 def test_what_follows_a_counted_loss_is_not_counted():
     job = RUNNING.worker(1, deleting=True).next()
     followed = job.without(1).ended(0, 20)
