@@ -83,7 +83,7 @@ class SimulatedCluster:
             if not pod.is_cut:
                 self.reports[name] = pod.report()
                 self.silent.pop(name, None)
-            elif name in self.reports:
+            elif name in self.reports or self.pod_view[name].ready:
                 self.silent.setdefault(name, self.world.now)
 
     def _job(self):
@@ -270,7 +270,7 @@ def check_counts(world, old, new):
     newcomers = {(slot, number) for slot, number in was if new.incarnation_of(slot) > number} - is_member
     assert counted <= 1, "at most one loss is counted at once"
     assert not counted or breaks or newcomers - world.tried, "at most one is counted per ring revision, or try"
-    if follows:
+    if new.ring is not None and (old.ring is None or follows):
         world.tried = set()
     elif counted:
         world.tried = was

@@ -42,9 +42,10 @@ def _now(draft: Draft, old: WorkerCounts) -> WorkerCounts:
 def _at_the_end(draft: Draft, old: WorkerCounts) -> WorkerCounts:
     """Of a job that has ended no worker is ready. Who ends well after that is done as well; how others end then is the
     job's end's doing."""
-    workers = sorted((w for w in draft.observed.workers if w.slot < draft.spec.workers), key=lambda w: w.incarnation)
+    workers = sorted(draft.observed.workers, key=lambda w: w.incarnation)
+    # Also of a slot that a smaller number of workers leaves out: the leader's word stands whoever it is.
     done = {*old.done, *(w.slot for w in workers if w.phase is PodPhase.SUCCEEDED)}
-    newest = {w.slot: w for w in workers}  # replaced in this pass or not
+    newest = {w.slot: w for w in workers if w.slot < draft.spec.workers}  # replaced in this pass or not
     failed = sum(w.phase is PodPhase.FAILED and w.slot not in done for w in newest.values())
     return _counts(draft, old, ready=0, failed=old.failed if is_finished(draft.before) else failed, done=done)
 

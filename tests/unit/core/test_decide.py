@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.core.builders import NOW, a_job, progress
 
+from kerasjob_api.spec import Elastic
 from kerasjob_api.status import SlotStatus
 from kerasjob_api.wire import CheckpointRef, FailureRecord, Problem
 from kerasjob_core.observed import PodPhase, Waiting
@@ -142,6 +143,10 @@ def test_the_workers_of_a_finished_job_are_counted_as_they_ended():
     assert counts(counted) == (0, 2, 0, "0/3")
     assert counts(counted.without(0).without(1).without(2).next(20)) == (0, 2, 0, "0/3"), "also once pods are gone"
     assert counts(counted.ended(2, 20).next(20)) == (0, 2, 0, "0/3"), "its ring was gone"
+    scaled = a_job(2, elastic=Elastic(min_workers=1, wait_seconds=0)).running().ended(0, 137).next().without(0)
+    scaled = scaled.lost(1, code=20).next(1)
+    assert [m.slot for m in scaled.status.ring.members] == [1]
+    assert counts(scaled.with_spec(workers=1).ended(1, 0).next(2)) == (0, 1, 0, "0/1"), "also one that was to leave"
     assert counts(a_job(2).running().ended(1, 10).next()) == (0, 0, 1, "0/2")
     assert counts(a_job(2, max_restarts=0).running().ended(1, 137).next()) == (0, 0, 1, "0/2")
 
