@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from kerasjob_api.names import host_port
 from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.status import KerasJobStatus
 from kerasjob_api.wire import FailureRecord, WorkerReport
@@ -40,7 +41,7 @@ class Endpoint:
     @property
     def address(self) -> str:
         """Of the agent, as in a URL."""
-        return f"[{self.host}]:{self.agent_port}" if ":" in self.host else f"{self.host}:{self.agent_port}"
+        return host_port(self.host, self.agent_port)
 
 
 @dataclass(frozen=True)

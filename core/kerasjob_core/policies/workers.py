@@ -13,7 +13,8 @@ def create_missing(draft: Draft) -> None:
     assert resolved is not None
     if backoff.is_waiting(draft):
         return
-    if not draft.observed.base_present:
+    # Made again where somebody deleted it; but not of a spec with faults, which may say other things of the pods.
+    if not draft.observed.base_present and not draft.observed.job.faults:
         draft.actions.append(EnsureBase(resolved.image, resolved.seed))
     for slot in range(draft.spec.workers):
         incarnation = draft.incarnation_of(slot)
