@@ -175,6 +175,32 @@ def batches():
     return classifier(layers.Dense(8, "relu")), {"x": Batches(), "validation_data": (x[:40], y[:40])}
 
 
+def own_generators():
+    """A PyDataset and a map whose items draw from generators of the program's own, and from TensorFlow's."""
+
+    class Noisy(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.random = np.random.default_rng(5)
+
+        def __len__(self):
+            return -(-ROWS // BATCH)
+
+        def __getitem__(self, index):
+            rows = slice(index * BATCH, (index + 1) * BATCH)
+            noise = tf.random.normal([6]).numpy()
+            return x[rows] + self.random.normal(size=6).astype("float32") + noise, y[rows]
+
+    draws = np.random.RandomState(5)
+
+    def noisy(a, b):
+        drawn = tf.numpy_function(lambda a: a + draws.normal(size=6).astype("float32"), [a], tf.float32)
+        return tf.ensure_shape(drawn, (6,)), b
+
+    validation = tf.data.Dataset.from_tensor_slices((x, y)).map(noisy).batch(BATCH)
+    return classifier(layers.Dense(8, "relu")), {"x": Noisy(), "validation_data": validation}
+
+
 def generator():
     """A generator that draws as it goes. Keras reads ahead of it, so what is left to a next fit differs each time."""
 
@@ -230,6 +256,7 @@ FEATURES = {
     "steps per execution": several_steps,
     "gan": gan,
     "PyDataset": batches,
+    "own generators": own_generators,
     "generator": generator,
     "repeat": repeated,
     "unknown length": unknown_length,

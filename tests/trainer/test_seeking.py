@@ -1,6 +1,11 @@
 """Data that was brought over some epochs gives what it gives after those epochs; and is read only where it must be."""
 
+import functools
+import io
+import itertools
 import random
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -31,6 +36,7 @@ def seed():
     random.seed(1)
     np.random.seed(1)
     context.context()._rng.seed(1)
+    context.context().clear_kernel_cache()  # whose kernels go on where those with the same seed have ended
 
 
 def rows():
@@ -62,6 +68,77 @@ def numpy_in_a_map():
         return np.float32(x + np.random.rand())
 
     return rows().map(lambda x: tf.ensure_shape(tf.numpy_function(draw, [x], tf.float32), [])).batch(2)
+
+
+def drawing_map(draw, how="numpy_function"):
+    import tensorflow as tf
+
+    call = getattr(tf, how)
+    return rows().map(lambda x: tf.ensure_shape(call(draw, [x], tf.float32), [])).batch(2)
+
+
+def own_generator_in_a_closure():
+    draws = np.random.default_rng(1)
+    return drawing_map(lambda x: np.float32(x + draws.random()))
+
+
+def own_generator_in_a_default():
+    def draw(x, draws=np.random.RandomState(1)):  # noqa: B008
+        return np.float32(int(x) + draws.rand())
+
+    return drawing_map(draw, "py_function")
+
+
+MODULE_DRAWS = random.Random(1)
+
+
+def own_generator_of_the_module():
+    MODULE_DRAWS.seed(1)
+    return drawing_map(lambda x: np.float32(x + MODULE_DRAWS.random()))
+
+
+HELPERS = types.ModuleType("helpers_that_draw")
+USES_HELPERS = """
+def draw(x):
+    import helpers_that_draw
+    return numpy.float32(x + helpers_that_draw.draws.random())
+"""
+
+
+def own_generator_of_another_module():
+    sys.modules[HELPERS.__name__], HELPERS.draws = HELPERS, np.random.default_rng(1)
+    program = {"__name__": "__main__", "numpy": np}
+    exec(USES_HELPERS, program)
+    return drawing_map(program["draw"])
+
+
+def own_generator_of_an_object():
+    class Noise:
+        __slots__ = ("draws",)
+
+        def __init__(self):
+            self.draws = np.random.Generator(np.random.Philox(1))
+
+        def add(self, x, by):
+            return np.float32(x + by * self.draws.random())
+
+    return drawing_map(functools.partial(Noise().add, by=2))
+
+
+def own_count():
+    count = 0
+
+    def draw(x):
+        nonlocal count
+        count += 1
+        return np.float32(int(x) + count)
+
+    return drawing_map(draw)
+
+
+def own_iterator():
+    numbers = itertools.count()
+    return drawing_map(lambda x: np.float32(x + next(numbers)))
 
 
 def concatenated():
@@ -97,6 +174,7 @@ def batches(**behaviour):
         def __init__(self):
             super().__init__()
             self.order, self.taken, self.num_taken = np.arange(ROWS), [], 0
+            self.random = np.random.default_rng(1) if behaviour.get("own") else np.random
 
         def __len__(self):
             return 5
@@ -109,9 +187,62 @@ def batches(**behaviour):
             return self.order[2 * index : 2 * index + 2].astype("float32") + noise + self.num_taken
 
         def on_epoch_end(self):
-            np.random.shuffle(self.order)
+            self.random.shuffle(self.order)
 
     return Batches()
+
+
+def own_layer():
+    import keras
+
+    layer = keras.layers.RandomContrast(0.5, seed=3)
+    return lambda: float(layer(np.array([[[1.0], [2.0]]], "float32"), training=True)[0, 0, 0])
+
+
+def tensorflows_generator():
+    import tensorflow as tf
+
+    draws = tf.random.Generator.from_seed(1)
+    return lambda: float(draws.uniform([]))
+
+
+def of_tensorflow():
+    import tensorflow as tf
+
+    return lambda: float(tf.random.uniform([]))
+
+
+OWN_DRAWS = {
+    "numpy's": lambda: np.random.default_rng(1).random,
+    "numpy's old": lambda: np.random.RandomState(1).rand,
+    "Python's": lambda: random.Random(1).random,
+    "TensorFlow's": tensorflows_generator,
+    "TensorFlow's global": of_tensorflow,
+    "layer's": own_layer,
+}
+
+
+def drawing_batches(make, where):
+    import keras
+
+    class Holder:
+        draw = staticmethod(lambda: 0)
+
+    class Drawing(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.draw = Holder() if where == "deep" else make()
+            if where == "deep":
+                self.draw.settings = {"augment": [make()]}
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            draw = self.draw.settings["augment"][0] if where == "deep" else self.draw
+            return np.array([index + draw()], "float32")
+
+    return Drawing()
 
 
 ARRAY = {"x": np.arange(ROWS), "batch_size": 4, "shuffle": True}
@@ -142,7 +273,21 @@ DATA = {
     "fewer steps, and a generator for validation": lambda: {**ARRAY, "steps_per_epoch": 2, "validation": squares()},
     "PyDataset": lambda: {"x": batches(), "shuffle": True},
     "PyDataset that draws": lambda: {"x": batches(draws=True), "shuffle": True},
+    "PyDataset that is shuffled with an own generator": lambda: {"x": batches(own=True)},
     "PyDataset that counts": lambda: {"x": batches(counts=True)},
+    "an own generator in a closure": lambda: {"x": own_generator_in_a_closure()},
+    "an own generator in a default": lambda: {"x": own_generator_in_a_default()},
+    "an own generator of the module": lambda: {"x": own_generator_of_the_module()},
+    "an own generator of another module": lambda: {"x": own_generator_of_another_module()},
+    "an own generator of an object": lambda: {"x": own_generator_of_an_object()},
+    "an own count": lambda: {"x": own_count()},
+    "an own iterator": lambda: {"x": own_iterator()},
+} | {
+    f"PyDataset with {name} generator{', deep' if where == 'deep' else ''}": (
+        lambda make=make, where=where: {"x": drawing_batches(make, where)}
+    )
+    for name, make in OWN_DRAWS.items()
+    for where in ("attribute", "deep")
 }
 
 
@@ -265,9 +410,28 @@ def test_a_thousand_epochs_are_passed_without_reading_more_than_one():
     for data in (
         {"x": rows().map(lambda x: tf.numpy_function(take, [x], tf.int64)).shuffle(ROWS).batch(2)},
         {"x": batches(), "shuffle": True},
+        {"x": batches(own=True)},  # that is drawn from between epochs alone
     ):
         iterator, model, arguments = made(data)
         taken = getattr(data["x"], "taken", taken)
         taken.clear()
         skip(iterator, list(range(1000)), model, arguments)
         assert len(taken) <= ROWS
+
+
+def test_where_there_is_too_much_to_look_at_it_is_read_again(monkeypatch):
+    from kerasjob_trainer.trainer.session import own_state
+
+    data = batches()
+    assert own_state.of([data]) == own_state.of([data])
+    monkeypatch.setattr(own_state, "OBJECTS_MAX", 3)
+    assert own_state.of([data]) != own_state.of([data])
+
+
+def test_what_cannot_be_compared_is_taken_to_move():
+    from kerasjob_trainer.trainer.session import own_state
+
+    for moves in (random.SystemRandom(), iter([1]), rows().shuffle(ROWS), rows().map(lambda x: x).repeat()):
+        assert own_state.of([[moves]]) != own_state.of([[moves]])
+    for stays in (rows().batch(2), np.random.SeedSequence(1), io.StringIO("x"), [np.arange(3)]):
+        assert own_state.of([[stays]]) == own_state.of([[stays]])

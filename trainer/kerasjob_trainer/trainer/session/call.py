@@ -67,7 +67,7 @@ class Call:
         self._callback = SessionCallback(record, meter, self, arguments["epochs"])
         self._executions = 0  # of training steps, in this process
         self.total_step = meter.total_step  # since the start of the program
-        self._host_moved = False  # by reading data again
+        self._moved: frozenset[str] = frozenset()  # random states, by reading data again
         self._seek_seconds = 0.0
         self._num_steps: int | None = None  # of an epoch, where that is known
         self.steps_per_execution = int(model.steps_per_execution)
@@ -111,7 +111,7 @@ class Call:
         drift.check(self.model, iterator, record.call, record.fingerprint)
         if self._resumes is not None:
             started = time.monotonic()
-            self._host_moved = rebuild(iterator, self.model, record, self._arguments)
+            self._moved = rebuild(iterator, self.model, record, self._arguments)
             self._seek_seconds = time.monotonic() - started
             log.info("data brought to epoch %d in %.2f s", record.epoch + 1, self._seek_seconds)
             self._meter.sought(self._seek_seconds)
@@ -127,9 +127,9 @@ class Call:
             self._num_whole = self._whole_steps.num_done
         if self._resumes is None:
             return
-        self._restore(host=not self._host_moved)
+        self._restore(but=self._moved)
         if self.record.begun:
-            randomness.restore(self.record.random_epoch, host=not self._host_moved)
+            randomness.restore(self.record.random_epoch, but=self._moved)
         else:
             self._resumes = None
 
@@ -141,7 +141,7 @@ class Call:
             done = record.step
         else:
             record.begun, record.random_epoch = True, randomness.capture()
-        began, before = time.monotonic(), randomness.of_host()
+        began, before = time.monotonic(), randomness.capture()
         for begin, end, source in steps:
             if begin < done:
                 try:
@@ -184,13 +184,12 @@ class Call:
         self.total_step += self._end + 1 - record.step - record.partial
         record.step, record.partial = self._end + 1, 0
 
-    def _arrive(self, before: tuple[Any, Any], began: float) -> None:
+    def _arrive(self, before: dict[str, Any], began: float) -> None:
         """The data is where it was: so must be all that the epoch's first steps had changed."""
         if self._resumes is None:
             return
         record = self.record
-        moved = self._host_moved or randomness.of_host() != before
-        self._restore(host=not moved)
+        self._restore(but=self._moved | randomness.moved_since(before))
         self._resumes, self._logs = None, record.logs
         self._callback.skipped(record.step)
         if record.partial and hasattr(self.model.train_function, "run_fewer"):
@@ -205,12 +204,12 @@ class Call:
             seconds,
         )
 
-    def _restore(self, *, host: bool = True) -> None:
+    def _restore(self, *, but: frozenset[str]) -> None:
         assert self._resumes is not None
         values, of_callbacks = callback_state.split(self._resumes)
         variables.assign(self.model, values, "the checkpoint")
         callback_state.restore(self.callbacks, self.record.callbacks, of_callbacks)
-        randomness.restore(self.record.random, host=host)
+        randomness.restore(self.record.random, but=but)
         self._meter.total_step = self.total_step = self.record.total_step
         self._meter.train_seconds = self.record.train_seconds
 

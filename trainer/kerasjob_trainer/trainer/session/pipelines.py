@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
+from tensorflow.python.ops import script_ops
 
 # Parts in which an iterator within is made, or a generator is called, only as reading gets there.
 _READ = (
@@ -43,20 +44,20 @@ _LOOKING = frozenset(
 
 @dataclass
 class Movers:
-    """`reading`: each element that is read may move something. `python`: only if a function of Python's does.
+    """`reading`: each element that is read may move something. `python`: functions that may, by what they draw from.
 
     `shuffles`: the parts that draw an order anew. `cached`: what moves does so until a cache is filled, and never more.
     """
 
     reading: bool = False
-    python: bool = False
+    python: tuple[Any, ...] = ()
     shuffles: tuple[Any, ...] = ()
     cached: bool = False
 
     @property
     def any(self) -> bool:
         """Whether one time differs from the next."""
-        return self.reading or self.python or bool(self.shuffles)
+        return self.reading or bool(self.python) or bool(self.shuffles)
 
 
 def movers(dataset: Any) -> Movers:
@@ -65,7 +66,7 @@ def movers(dataset: Any) -> Movers:
     name = type(dataset).__name__
     found = Movers(
         any(part.reading for part in below) or any(word in name for word in _READ),
-        any(part.python for part in below),
+        tuple(function for part in below for function in part.python),
         tuple(node for part in below for node in part.shuffles),
         any(part.cached for part in below),
     )
@@ -73,10 +74,12 @@ def movers(dataset: Any) -> Movers:
         return Movers(cached=True)
     if "ShuffleDataset" in name and _reshuffles(dataset):
         found.shuffles = (*found.shuffles, dataset)
-    for operation in _operations(dataset):
-        if operation in _OF_PYTHON:
-            found.python = True
-        elif _changes_a_resource(operation):
+    for node in _nodes(dataset):
+        if node.op in _OF_PYTHON:
+            function = script_ops._py_funcs.get(node.attr["token"].s.decode())
+            found.python = (*found.python, getattr(function, "_func", function))
+            found.reading |= function is None  # it is not known, and may draw
+        elif _changes_a_resource(node.op):
             found.reading = True
     return found
 
@@ -96,13 +99,13 @@ def _reshuffles(dataset: Any) -> bool:
     return bool(getattr(dataset, "_reshuffle_each_iteration", True))
 
 
-def _operations(dataset: Any) -> Iterator[str]:
-    """Of the functions that this part of a pipeline calls."""
+def _nodes(dataset: Any) -> Iterator[Any]:
+    """The operations of the functions that this part of a pipeline calls."""
     for wrapper in dataset._functions():
         graph = wrapper.function.graph.as_graph_def()
-        yield from (node.op for node in graph.node)
+        yield from graph.node
         for function in graph.library.function:
-            yield from (node.op for node in function.node_def)
+            yield from function.node_def
 
 
 def _changes_a_resource(operation: str) -> bool:

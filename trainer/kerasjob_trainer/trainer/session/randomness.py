@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import random
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,28 +48,25 @@ def capture(at: Mark | None = None) -> dict[str, Any]:
     }
 
 
-def of_host() -> tuple[Any, ...]:
-    """Python's and numpy's states as of now, to be compared: from them generators of data draw."""
-    numpy_state: Any = np.random.get_state(legacy=True)
-    name, keys, *rest = numpy_state
-    return random.getstate(), name, keys.tobytes(), *rest
+def moved_since(before: dict[str, Any]) -> frozenset[str]:
+    """The names of those states that are not what they were when all were captured."""
+    return frozenset(name for name, state in capture().items() if state != before[name])
 
 
-def restore(states: dict[str, Any], *, host: bool = True) -> None:
-    """Sets all states to those that were captured (here or in another process); without `host` not Python's and
-    numpy's."""
+def restore(states: dict[str, Any], *, but: Collection[str] = ()) -> None:
+    """Sets all states to those that were captured (here or in another process), `but` for those with these names."""
     mine = random.getstate()
-    if host:
+    if "numpy" not in but:
         name, keys, *rest = states["numpy"]
         np.random.set_state((name, _words(keys), *rest))
-    if states["keras"] is not None:
+    if states["keras"] is not None and "keras" not in but:
         generator = global_seed_generator()
         generator.state.assign(np.array(states["keras"], dtype=generator.state.dtype))
     eager = context.context()._rng
-    if states["tensorflow"] is not None and eager is not None:
+    if states["tensorflow"] is not None and eager is not None and "tensorflow" not in but:
         eager.setstate(_python_state(states["tensorflow"]))
     # Last: making Keras's generator draws from it.
-    random.setstate(_python_state(states["python"]) if host else mine)
+    random.setstate(mine if "python" in but else _python_state(states["python"]))
 
 
 def share_words(states: dict[str, Any], known: dict[str, int]) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from kerasjob_trainer.trainer.session import randomness, seeking, variables
 from kerasjob_trainer.trainer.session.records import CallRecord
 
 
-def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, Any]) -> bool:
+def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, Any]) -> frozenset[str]:
     """Data after the epochs that are finished, and all variables made that training would have made by then.
 
-    Answers whether Python's or numpy's random state has moved: data that draws from it is where reading has brought it,
-    which may be ahead, and so must be the state.
+    Answers which global random states have moved: data that draws from one is where reading has brought it, which may
+    be ahead, and so must be the state.
     """
-    before = randomness.of_host()
+    before = randomness.capture()
     seeking.skip(iterator, record.epochs, model, arguments)
-    moved = randomness.of_host() != before
+    moved = randomness.moved_since(before)
     with _unbuilt_stay_so(model, record):
         model._symbolic_build(data_batch=symbolic_batch(iterator))
     variables.build_optimizers(model, record.trained)

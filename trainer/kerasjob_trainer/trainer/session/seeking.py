@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -20,7 +21,7 @@ from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
 from kerasjob_trainer.trainer import array_order
-from kerasjob_trainer.trainer.session import pipelines, randomness
+from kerasjob_trainer.trainer.session import own_state, pipelines, randomness
 from kerasjob_trainer.trainer.session.iterators import read
 
 
@@ -163,14 +164,14 @@ class _Pipeline:
     def __init__(self, iterator: Any, movers: pipelines.Movers, draws: _Draws) -> None:
         self._iterator, self._movers, self._draws = iterator, movers, draws
         self._reading = _Reading(iterator, draws)
-        self._reads = movers.cached or movers.python
+        self._reads = movers.cached or bool(movers.python)
 
     def epoch(self) -> None:
         if self._reads:
-            before = randomness.of_host()
+            before = _state(self._movers.python)
             self._reading.epoch()
-            # A function of Python's may draw from its generators: then in each epoch.
-            self._reads = self._movers.python and randomness.of_host() != before
+            # A function of Python's may draw from a generator: then in each epoch.
+            self._reads = bool(self._movers.python) and _state(self._movers.python) != before
         elif len(self._movers.shuffles) > 1:  # of which one may be begun only as the other reads
             self._draws.make()
             next(iter(self._iterator._get_iterator()))
@@ -197,17 +198,16 @@ class _PyDataset:
         if adapter.shuffle:
             random.shuffle(indices)
         if self._items_move is not False:
-            before = self._state()
+            before = _state([adapter.py_dataset])
             for index in indices:
                 adapter.py_dataset[index]
-            self._items_move = self._state() != before
+            self._items_move = _state([adapter.py_dataset]) != before
         adapter.on_epoch_end()
-
-    def _state(self) -> tuple[Any, ...]:
-        # What is changed in place is not seen, a number that is counted up is.
-        return randomness.of_host(), {
-            name: id(value) for name, value in getattr(self._adapter.py_dataset, "__dict__", {}).items()
-        }
 
     def arrive(self) -> None:
         """It is there."""
+
+
+def _state(roots: Iterable[Any]) -> tuple[Any, ...]:
+    """What reading may move: global random states, and what the program's own code has in reach."""
+    return randomness.capture(), own_state.of(roots)

@@ -201,11 +201,12 @@ class Session:
         """A call that is finished: the model gets its state, the data its place, the caller its History."""
         check_same(record, mark)
         started = time.monotonic()
-        moved = False
+        moved: frozenset[str] = frozenset()
 
         def begin(iterator: Any) -> None:
             nonlocal moved
-            moved = bool(record.epochs) and rebuild(iterator, model, record, arguments)
+            if record.epochs:
+                moved = rebuild(iterator, model, record, arguments)
 
         iterators.at_first_reset(begin)
         fit(model, **{**arguments, "epochs": 0, "initial_epoch": 0, "callbacks": None, "verbose": 0})
@@ -218,7 +219,7 @@ class Session:
             else:
                 self._models.set_stale(model, record.call)
         callback_state.restore(callback_state.given(arguments), record.callbacks, callback_state.split(tensors)[1])
-        randomness.restore(record.random, host=not moved)
+        randomness.restore(record.random, but=moved)
         self._meter.total_step, self._meter.train_seconds = record.total_step, record.train_seconds
         history = model.history
         history.epoch = list(record.epochs)
