@@ -10,6 +10,7 @@ gone, and says so by a file `MOMENT.reached-PID`.
 import os
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import keras
@@ -38,6 +39,7 @@ class Gate(keras.callbacks.Callback):
     def __init__(self, fit):
         super().__init__()
         self.fit, self.epoch, self.seen, self.largest = fit, 0, [], {}
+        self.last = {}  # of each epoch
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -49,6 +51,9 @@ class Gate(keras.callbacks.Callback):
         value = float(next(iter(logs.values())))
         self.seen.append(value)
         self.largest["loss"] = max(value, self.largest.get("loss", value))
+        last, mean = self.last.setdefault(self.epoch, (deque(maxlen=2), np.zeros(1, np.float32)))
+        last.append(np.float32(value))
+        mean += np.mean(last)
 
     def on_test_batch_begin(self, batch, logs=None):
         gate(f"{self.fit}-{self.epoch}-v{batch}")
@@ -271,7 +276,7 @@ for fit in range(2):
     data = arguments["x"]() if FEATURE in ("generator", "repeat") else arguments["x"]
     history = model.fit(**{**arguments, "x": data}, epochs=3 - fit, verbose=0, callbacks=[*more, log, watcher])
     # In one piece: the agent writes into the same file.
-    sys.stdout.write(f"seen {fit} {history.epoch} {watcher.seen} {watcher.largest}\n")
+    sys.stdout.write(f"seen {fit} {history.epoch} {watcher.seen} {watcher.largest} {watcher.last}\n")
     sys.stdout.flush()
     if fit == 0:
         gate("between")

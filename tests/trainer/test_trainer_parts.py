@@ -4,8 +4,10 @@ import dataclasses
 import json
 import random
 import sys
+import threading
 import time
 import warnings
+from collections import Counter, OrderedDict, defaultdict, deque
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +146,138 @@ def test_callbacks_go_on_where_they_were(keras):
     callback_state.restore(fresh, json.loads(json.dumps(records)), arrays)
     assert (fresh[0].wait, fresh[0].best, fresh[0].patience, fresh[1].seen) == (2, 0.25, 3, 7)
     assert [w.shape for w in fresh[0].best_weights] == [(2, 2), ()]
+
+
+def carried_over(then, now):
+    """A callback of a later process, with the state of one of this."""
+    from kerasjob_trainer.trainer.session import callback_state
+
+    records, tensors = callback_state.capture([then])
+    callback_state.restore([now], json.loads(json.dumps(records)), tensors)
+    return now
+
+
+def holding(keras, value):
+    class Holding(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.value = value
+
+    return Holding()
+
+
+def assert_exact(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(expected, np.ndarray):
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        assert found.tobytes() == expected.tobytes()
+        assert found.flags.writeable
+    elif isinstance(expected, dict):
+        assert getattr(found, "default_factory", None) is getattr(expected, "default_factory", None)
+        assert_exact(list(found), list(expected))
+        assert_exact(list(found.values()), list(expected.values()))
+    elif isinstance(expected, (list, tuple, deque)):
+        assert getattr(found, "maxlen", None) == getattr(expected, "maxlen", None)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_exact(one, other)
+    else:
+        assert found == expected or found != found
+
+
+VALUES = {
+    "numbers": [1, 2**80, -0.0, float("nan"), True, None, 1j, "text", b"\xff"],
+    "numbers of numpy": [np.float32(0.1), np.float64(0.1), np.int8(-3), np.bool_(True), np.float16(2), np.str_("a")],
+    "other numbers of numpy": [np.longdouble(0.1), np.complex64(1j), np.datetime64("2020-01-01"), np.bytes_(b"a")],
+    "a number of numpy": np.float32(0.1),
+    "int keys": {3: 0.5, 1: 0.25},
+    "keys of several types": {"1": 1, 1: 2, 2.5: 3, (1, "a"): 4, None: 5, np.int64(7): 6},
+    "our own word as a key": {"kerasjob": "array", "kerasjob.arrays": 1},
+    "an array": np.arange(6, dtype=np.int16).reshape(2, 3),
+    "arrays": [np.ones(2), np.zeros((), np.float32)],
+    "arrays by name": {"b": np.ones(2, np.float16), "a": np.zeros((0, 3), bool)},
+    "arrays by epoch": {1: {"loss": [np.ones(2), "text", (np.zeros(1),)]}},
+    "a list of all sorts": [1, "a", np.arange(3), {"a": (1, 2)}, [None]],
+    "a tuple": (1, (2, [3])),
+    "sets": [{1, 2}, frozenset({"a"}), {(1, 2)}, set()],
+    "a set": {3, 1},
+    "a deque": deque([1, np.ones(1)], maxlen=5),
+    "deques": [deque([1]), deque(maxlen=2)],
+    "an ordered dictionary": OrderedDict([("b", 1), ("a", 2)]),
+    "a counter": Counter("aab"),
+    "a dictionary with a default": defaultdict(list, {1: [0.5]}),
+    "dictionaries with a default": {"a": defaultdict(int, {"b": 1}), "c": defaultdict(None, {1: 2})},
+    "texts": np.array(["a", "bc"]),
+    "dates": np.array(["2020-01-01"], dtype="datetime64[D]"),
+    "complex numbers": np.array([1j, 2]),
+    "rows": np.array([(1, 0.5)], dtype=[("epoch", "i4"), ("loss", "f4")]),
+    "another order of bytes": np.arange(3, dtype=">f4"),
+    "another order of items": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_callbacks_value_comes_back_exactly(name, keras):
+    assert_exact(carried_over(holding(keras, VALUES[name]), holding(keras, None)).value, VALUES[name])
+
+
+def test_numbers_of_few_bits_in_callbacks_come_back_exactly(keras):
+    import tensorflow as tf
+
+    value = [np.arange(3).astype(tf.bfloat16.as_numpy_dtype), tf.bfloat16.as_numpy_dtype(0.1)]
+    assert_exact(carried_over(holding(keras, value), holding(keras, None)).value, value)
+
+
+@pytest.mark.parametrize("kind", [list, dict, set, deque, Counter, lambda items: defaultdict(lambda: 3, items)])
+def test_what_the_program_has_made_of_a_value_is_the_same_object(kind, keras):
+    of_program = kind({})
+    now = carried_over(holding(keras, kind({"a": 1})), holding(keras, of_program))
+    assert now.value is of_program
+    assert list(of_program) == ["a"]
+
+
+def test_what_a_callback_does_to_its_arrays_does_not_change_the_checkpoint(keras):
+    from kerasjob_trainer.trainer.session import callback_state
+
+    callback = holding(keras, np.zeros(2))
+    records, tensors = callback_state.capture([callback])
+    for _ in range(2):  # as when a call goes on within an epoch
+        callback_state.restore([callback], records, tensors)
+        callback.value += 1
+    assert callback.value.tolist() == [1, 1]
+
+
+def test_a_value_that_cannot_be_kept_is_named_once_and_the_others_are_kept(keras, caplog):
+    class Unkept(keras.callbacks.EarlyStopping):
+        def __init__(self, seen=0):
+            super().__init__("loss")
+            self.lock, self.history, self._own = threading.Lock(), {1: [object()]}, {seen: seen}
+            self.itself, self.network, self.decide = [], keras.Sequential(), max
+            self.itself.append(self.itself)
+
+    with caplog.at_level("INFO", "kerasjob"):
+        for _ in range(2):
+            now = carried_over(Unkept(7), Unkept())
+    said = [record.getMessage() for record in caplog.records]
+    where = f"{Unkept.__qualname__}."
+    assert [line.removeprefix(where).split(" is not part of checkpoints ")[0] for line in said] == [
+        "lock", "history", "itself",
+    ]  # fmt: skip
+    assert "history is not part of checkpoints (object)" in said[1]
+    assert now._own == {7: 7}
+
+
+def test_callbacks_of_older_checkpoints_go_on(keras):
+    from kerasjob_trainer.trainer.session import callback_state
+
+    values = {"value": {"kerasjob.arrays": 2}, "one": {"kerasjob.arrays": None}, "pair": [1, 2], "plain": {"a": [1]}}
+    arrays = {"value/0": np.ones(2), "value/1": np.zeros(1), "one": np.ones(())}
+    callback = holding(keras, None)
+    callback.pair = ()
+    records = [{"type": type(callback).__qualname__, "values": values}]
+    callback_state.restore([callback], records, {f"kerasjob.callback/0/{name}": a for name, a in arrays.items()})
+    assert_exact(callback.value, [np.ones(2), np.zeros(1)])
+    assert_exact((callback.one, callback.pair, callback.plain), (np.ones(()), (1, 2), {"a": [1]}))
 
 
 def test_the_batch_size_of_a_pipeline_that_leaves_it_open():

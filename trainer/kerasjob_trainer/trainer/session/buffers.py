@@ -24,7 +24,8 @@ SMALL_BYTES = 32 * 1024**2
 # Beyond this many, the end of a call waits for the agent.
 BUFFERS_MAX = 4
 
-_DTYPES = {
+# What a checkpoint holds, and what its format calls it.
+KNOWN_DTYPES = {
     "float64": "F64",
     "float32": "F32",
     "float16": "F16",
@@ -143,11 +144,11 @@ def _layout(tensors: Tensors) -> tuple[bytes, dict[str, int]]:
     entries, places, end = {}, {}, 0
     for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
         value = tensors[name]
-        if value.dtype.name not in _DTYPES:
+        if value.dtype.name not in KNOWN_DTYPES:
             raise TypeError(f"{name}: a checkpoint cannot hold tensors of type {value.dtype.name}")
         places[name], end = end, end + value.nbytes
         entries[name] = {
-            "dtype": _DTYPES[value.dtype.name],
+            "dtype": KNOWN_DTYPES[value.dtype.name],
             "shape": list(value.shape),
             "data_offsets": [places[name], end],
         }

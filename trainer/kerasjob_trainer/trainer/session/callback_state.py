@@ -1,21 +1,28 @@
 """The state of a program's callbacks: what EarlyStopping has waited, the best loss so far. Used by the session.
 
-Of Keras's own callbacks those attributes that decide what comes next; of the program's own all that are plain values,
-also in lists and dicts. Files, models and locks stay what the program makes anew.
+Of Keras's own callbacks those attributes that decide what comes next; of the program's own all that can be made again
+exactly, see `values`. Files, models and locks stay what the program makes anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import dis
+import functools
+import types
+from collections import deque
 from typing import Any
 
 import keras
 import numpy as np
 from keras.src import tree
 
+from kerasjob_trainer.log import log
+from kerasjob_trainer.trainer.session import values
+
 _PREFIX = "kerasjob.callback"
-_ARRAYS = "kerasjob.arrays"
+_ARRAYS = "kerasjob.arrays"  # of checkpoints before `values`
 _OF_KERAS: dict[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_weights", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -66,23 +73,18 @@ def begin_batches(callbacks: list[Any]) -> list[Any]:
 
 
 def capture(callbacks: list[Any], mark: Mark | None = None) -> tuple[list[dict[str, Any]], Tensors]:
-    """Plain values of each callback, and arrays by name; as of now, or as of a mark."""
+    """The values of each callback, and arrays by name; as of now, or as of a mark."""
     mark = mark or Mark([])
     records, tensors = [], Tensors()
     for index, callback in enumerate(callbacks):
-        values: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
         for name in _names(callback):
             value = mark.value(callback, name)
-            if isinstance(value, (list, tuple)) and value and all(isinstance(v, np.ndarray) for v in value):
-                values[name] = {_ARRAYS: len(value)}
-                tensors |= {f"{_PREFIX}/{index}/{name}/{i}": np.array(v, order="C") for i, v in enumerate(value)}
-            elif isinstance(value, np.ndarray) and value.dtype != object:
-                values[name] = {_ARRAYS: None}
-                tensors[f"{_PREFIX}/{index}/{name}"] = np.array(value, order="C")
-            else:
-                with contextlib.suppress(_NotPlain):
-                    values[name] = _plain(value)
-        records.append({"type": type(callback).__qualname__, "values": values})
+            try:
+                kept[name] = values.encode(value, f"{_PREFIX}/{index}/{name}", tensors)
+            except values.NotKept as error:
+                _say_not_kept(callback, name, value, str(error))
+        records.append({"type": type(callback).__qualname__, "kept": kept})
     return records, tensors
 
 
@@ -91,21 +93,41 @@ def restore(callbacks: list[Any], records: list[dict[str, Any]], tensors: Tensor
     for index, (callback, record) in enumerate(zip(callbacks, records, strict=False)):
         if type(callback).__qualname__ != record["type"]:
             continue
-        for name, value in copy.deepcopy(record["values"]).items():
-            now = getattr(callback, name, None)
-            if isinstance(value, dict) and _ARRAYS in value:
-                number, key = value[_ARRAYS], f"{_PREFIX}/{index}/{name}"
-                if (key if number is None else f"{key}/0") not in tensors:
-                    continue
-                value = tensors[key] if number is None else [tensors[f"{key}/{i}"] for i in range(number)]
-            elif isinstance(now, (list, dict)) and type(now) is type(value):
-                # In place: what the program has made of it (an attribute of its own, a global) is the same object.
-                now.clear()
-                now.extend(value) if isinstance(now, list) else now.update(value)
-                continue
-            elif isinstance(now, tuple) and isinstance(value, list):
-                value = tuple(value)
-            setattr(callback, name, value)
+        kept = record["kept"] if "kept" in record else _of_before(callback, index, record["values"])
+        for name, encoded in kept.items():
+            with contextlib.suppress(values.Gone):
+                _set(callback, name, values.decode(encoded, tensors))
+
+
+def _set(callback: Any, name: str, value: Any) -> None:
+    """In place where that can be: what the program has made of it (an attribute of its own, a global) is the same."""
+    now: Any = getattr(callback, name, None)
+    if type(now) is not type(value) or getattr(now, "maxlen", None) != getattr(value, "maxlen", None):
+        setattr(callback, name, value)
+    elif isinstance(now, (list, deque)):
+        now.clear()
+        now.extend(value)
+    elif isinstance(now, (dict, set)):
+        now.clear()
+        now.update(value)
+    else:
+        setattr(callback, name, value)
+
+
+def _of_before(callback: Any, index: int, plain: dict[str, Any]) -> dict[str, Any]:
+    """Values as checkpoints had them that knew no types but JSON's."""
+    kept: dict[str, Any] = {}
+    for name, value in plain.items():
+        key = f"{_PREFIX}/{index}/{name}"
+        if isinstance(value, dict) and _ARRAYS in value:
+            arrays = [key] if value[_ARRAYS] is None else [f"{key}/{i}" for i in range(value[_ARRAYS])]
+            items = [{values.TAG: "array", "name": array} for array in arrays]
+            kept[name] = items[0] if value[_ARRAYS] is None else items
+        elif isinstance(value, list) and isinstance(getattr(callback, name, None), tuple):
+            kept[name] = {values.TAG: "tuple", "items": value}
+        else:
+            kept[name] = value
+    return kept
 
 
 def will_append(callbacks: list[Any]) -> None:
@@ -124,11 +146,11 @@ def split(tensors: Tensors) -> tuple[Tensors, Tensors]:
 def _names(callback: Any) -> list[str]:
     known = [name for kind, names in _OF_KERAS.items() if isinstance(callback, kind) for name in names]
     known = [name for name in known if hasattr(callback, name)]
-    if type(callback).__module__.partition(".")[0] == "keras":
+    if _is_of_keras(type(callback)):
         return known  # what else Keras has is settings, files and threads
-    of_keras = any(base.__module__.partition(".")[0] == "keras" for base in type(callback).__mro__[1:-2])
+    of_keras = _set_by_keras(callback.__class__)
     own = [name for name in vars(callback) if name not in (*_OF_CALL, *known)]
-    return known + ([name for name in own if not name.startswith("_")] if of_keras else own)
+    return known + [name for name in own if not (name.startswith("_") and name in of_keras)]
 
 
 class _Length:
@@ -144,20 +166,35 @@ class _Length:
 def _marked(value: Any) -> Any:
     if isinstance(value, list):
         return _Length(value)
-    return dict(value) if isinstance(value, dict) else value
+    return copy.copy(value) if isinstance(value, (dict, set, deque, np.ndarray)) else value
 
 
-class _NotPlain(Exception):
-    """A value that JSON does not know."""
+# What a program makes anew, and is not asked about.
+_CODE = (type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType, keras.Layer)
+_said: set[tuple[str, str]] = set()
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (bool, int, float, str)) or value is None:
-        return value
-    if isinstance(value, (np.bool_, np.integer, np.floating)):
-        return value.item()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item) for key, item in value.items()}
-    raise _NotPlain
+def _say_not_kept(callback: Any, name: str, value: Any, what: str) -> None:
+    key = type(callback).__qualname__, name
+    if key in _said or isinstance(value, _CODE) or name in _set_by_keras(callback.__class__):
+        return
+    _said.add(key)
+    log.info("%s.%s is not part of checkpoints (%s): it stays what the program makes anew", *key, what)
+
+
+@functools.cache
+def _set_by_keras(kind: Any) -> frozenset[str]:
+    """The attributes that Keras's own code in a kind of callbacks sets."""
+    return frozenset(
+        str(instruction.argval)
+        for base in kind.__mro__
+        if _is_of_keras(base)
+        for function in vars(base).values()
+        if isinstance(function, types.FunctionType)
+        for instruction in dis.get_instructions(function)
+        if instruction.opname == "STORE_ATTR"
+    )
+
+
+def _is_of_keras(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "keras"
