@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasjob_trainer.log import log
-from kerasjob_trainer.trainer.session import callback_state, drift, iterators, randomness, variables
+from kerasjob_trainer.trainer.session import callback_state, drift, fingerprints, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.callback import SessionCallback
 from kerasjob_trainer.trainer.session.progress import Meter
 from kerasjob_trainer.trainer.session.rebuilding import rebuild
@@ -108,7 +108,7 @@ class Call:
     def begin(self, iterator: Any) -> None:
         """The data is there and about to be used."""
         record = self.record
-        drift.check(self.model, iterator, record.call, record.fingerprint)
+        drift.check(self.model, iterator, record.call, fingerprints.of_call(record.fingerprint))
         if self._resumes is not None:
             started = time.monotonic()
             self._moved = rebuild(iterator, self.model, record, self._arguments)

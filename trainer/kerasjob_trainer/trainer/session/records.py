@@ -23,7 +23,7 @@ RECIPE_MODULE = "kerasjob_trainer.recipe.running"
 
 @dataclass
 class CallRecord:
-    """One `fit`. `epochs` and `history` are those of Keras's History.
+    """One `fit`. `epochs` and `history` are those of Keras's History. `fingerprint`: see `fingerprints`.
 
     `random_start`: random states when the call began; `random_epoch`: when the data of the epoch in progress began;
     `random`: at the end of the call, or where it was saved.
@@ -152,17 +152,6 @@ def metrics_of_epoch(record: CallRecord) -> dict[str, float]:
     return {name: float(v) for name, v in newest.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
-def fingerprint(arguments: dict[str, Any], program_dir: Path) -> dict[str, Any]:
-    """By what a call of `fit` is recognised when the program runs again."""
-    return {
-        "site": call_site(program_dir),
-        "epochs": plain(arguments.get("epochs")),
-        "batch_size": plain(arguments.get("batch_size")),
-        "steps_per_epoch": plain(arguments.get("steps_per_epoch")),
-        "initial_epoch": plain(arguments.get("initial_epoch")),
-    }
-
-
 def call_site(program_dir: Path) -> str:
     """File and line of the user's code that called us; of a recipe, which has none, `recipe`."""
     frame: FrameType | None = sys._getframe(1)
@@ -176,17 +165,6 @@ def call_site(program_dir: Path) -> str:
             return f"{path.name}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
-
-
-def check_same(record: CallRecord, now: dict[str, Any]) -> None:
-    """Raises Refused where a call is not the one that was saved."""
-    then = record.fingerprint
-    differ = [f"{key} was {then.get(key)!r} and is {now[key]!r}" for key in now if then.get(key) != now[key]]
-    if differ:
-        raise Refused(
-            f"fit call {record.call + 1} is not the one that was saved, so the program has changed or does not run the"
-            f" same way twice: {'; '.join(differ)}. Run the program that was saved, or a new job"
-        )
 
 
 def recorded_result(saved: SessionRecord, number: int, site: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from kerasjob_trainer.manifests import checkpoint_id
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.failure import lost_peer
-from kerasjob_trainer.trainer.session import callback_state, iterators, randomness, variables
+from kerasjob_trainer.trainer.session import callback_state, fingerprints, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.call import Call
 from kerasjob_trainer.trainer.session.data_wait import DataWait
 from kerasjob_trainer.trainer.session.keeping import Keeping
@@ -39,8 +39,6 @@ from kerasjob_trainer.trainer.session.records import (
     Evaluation,
     SessionRecord,
     call_site,
-    check_same,
-    fingerprint,
     plain,
     recorded_result,
 )
@@ -154,12 +152,12 @@ class Session:
         self._next_call += 1
         self._models.number(model)
         self.last_model = model
-        mark = fingerprint(arguments, self._program_dir)
+        mark = fingerprints.of(model, arguments, self._program_dir, self._spec.num_workers)
         if call < len(self._saved.finished):
             return self._skip(fit, model, arguments, self._saved.finished[call], mark)
         record, tensors = self._saved.current, None
         if record is not None and record.call == call:
-            check_same(record, mark)
+            fingerprints.check_same(record, mark)
             randomness.restore(record.random_start)
             assert self._spec.checkpoint is not None
             started = time.monotonic()
@@ -199,7 +197,7 @@ class Session:
         self, fit: Any, model: Any, arguments: dict[str, Any], record: CallRecord, mark: dict[str, Any]
     ) -> keras.callbacks.History:
         """A call that is finished: the model gets its state, the data its place, the caller its History."""
-        check_same(record, mark)
+        fingerprints.check_same(record, mark)
         started = time.monotonic()
         moved: frozenset[str] = frozenset()
 
@@ -234,6 +232,7 @@ class Session:
     def _finish_call(self, record: CallRecord) -> None:
         # Only a call in progress is begun again.
         record.random_start, record.random_epoch, record.logs = {}, {}, {}
+        record.fingerprint = fingerprints.without_names(record.fingerprint)
         self._record.finished.append(record)
         self._control.send("call", call=record.call, epochs=record.epochs, history=record.history)
 
