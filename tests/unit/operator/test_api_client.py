@@ -204,3 +204,17 @@ async def test_the_oldest_listing_of_pods_is_told_and_none_before_each_namespace
     assert told() == 0
     await second._list()
     assert began <= told() == first.listed_at <= second.listed_at
+
+
+async def test_only_by_force_is_nobody_waited_for_and_always_it_is_this_pod_alone(server, api):
+    bodies = []
+
+    async def take(request):
+        bodies.append(await request.json())
+        return web.json_response({})
+
+    server.answers = [take, take]
+    await api.delete(PODS, "default", "job-0", "uid-1")
+    await api.delete(PODS, "default", "job-0", "uid-1", force=True)
+    assert [body["preconditions"] for body in bodies] == [{"uid": "uid-1"}] * 2
+    assert [body.get("gracePeriodSeconds") for body in bodies] == [None, 0]
