@@ -431,7 +431,13 @@ def test_where_there_is_too_much_to_look_at_it_is_read_again(monkeypatch):
 def test_what_cannot_be_compared_is_taken_to_move():
     from kerasjob_trainer.trainer.session import own_state
 
-    for moves in (random.SystemRandom(), iter([1]), rows().shuffle(ROWS), rows().map(lambda x: x).repeat()):
+    class Shy:
+        @property
+        def __dict__(self):
+            raise RuntimeError("not now")
+
+    for moves in (Shy(), random.SystemRandom(), iter([1]), rows().shuffle(ROWS), rows().map(lambda x: x).repeat()):
         assert own_state.of([[moves]]) != own_state.of([[moves]])
-    for stays in (rows().batch(2), np.random.SeedSequence(1), io.StringIO("x"), [np.arange(3)]):
+    table = {str(number): number for number in range(100_000)}
+    for stays in (table, rows().batch(2), np.random.SeedSequence(1), io.StringIO("x"), [np.arange(3)]):
         assert own_state.of([[stays]]) == own_state.of([[stays]])

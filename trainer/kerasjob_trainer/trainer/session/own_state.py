@@ -28,6 +28,8 @@ from kerasjob_trainer.trainer.session.variables import local_value
 
 # With more than this it is not told what moves.
 OBJECTS_MAX = 20_000
+# A larger dictionary is a table, and counts nothing.
+NAMES_MAX = 1_000
 
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType, np.number, np.bool_)
 # What a program has put there is not looked for in objects of these packages and of Python itself.
@@ -64,7 +66,10 @@ class _Walk:
             value = self._todo.pop()
             if not isinstance(value, _PLAIN) and id(value) not in self._seen:
                 self._seen[id(value)] = value
-                self._visit(value)
+                try:
+                    self._visit(value)
+                except Exception:  # of an object that does not like to be looked at
+                    self.found.append(object())
         if self._todo:
             self.found.append(object())
 
@@ -72,8 +77,10 @@ class _Walk:
         state = _state(value)
         if state is not None:
             self.found.append(state)
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and len(value) <= NAMES_MAX:
             self._bound(value.items())
+        elif isinstance(value, dict):
+            self._todo += value.values()
         elif isinstance(value, (list, tuple, set, frozenset, deque)):
             self._todo += value
         elif isinstance(value, np.ndarray):
