@@ -98,6 +98,29 @@ def test_what_an_exception_means(make, code, reason, tmp_path):
     assert (found, record.reason, record.worker, record.step) == (code, reason, 1, 5)
 
 
+@pytest.mark.parametrize("how", ["from", "while handling", "twice"])
+def test_an_error_that_comes_of_a_lost_peer_is_none_of_the_program(how, tmp_path):
+    import tensorflow as tf
+
+    from kerasjob_trainer.trainer.failure import classify
+
+    error = raised(lambda: SystemExit(1), how, tf.errors.UnavailableError(None, None, "gone"))
+    code, record = classify(error, spec(tmp_path, num_workers=2), 0)
+    assert (code, record.message) == (20, "UnavailableError: gone")
+
+
+def raised(make, how, cause):
+    try:
+        try:
+            raise cause
+        except Exception as error:
+            if how == "from":
+                raise make() from error
+            raise make() from (raised(lambda: ValueError("mine"), "from", cause) if how == "twice" else None)
+    except BaseException as error:
+        return error
+
+
 def test_shapes_that_differ_between_workers_are_explained(tmp_path):
     import tensorflow as tf
 

@@ -117,6 +117,10 @@ RECORD = FailureRecord("UserError", "bad shape", "ValueError", "train.py", 3)
         (run_of(failure=RECORD), 11, None, False, Outcome.END, 11, "UserError"),
         (run_of(), 3, None, False, Outcome.END, 10, "UserError"),  # os._exit(3) of the program
         (run_of(failure=RECORD), 20, None, False, Outcome.LOST, 20, "ClusterFault"),
+        # The program has caught the loss of a peer, and made something else of it.
+        (run_of(rescuing=True), 0, None, False, Outcome.LOST, 20, "ClusterFault"),
+        (run_of(rescuing=True), 3, None, False, Outcome.LOST, 20, "ClusterFault"),
+        (run_of(rescuing=True, failure=RECORD), 10, None, False, Outcome.LOST, 20, "ClusterFault"),
         (run_of(), None, signal.SIGKILL, False, Outcome.LOST, None, "TrainerKilled"),
         (run_of(), None, signal.SIGKILL, True, Outcome.END, 137, "OutOfMemory"),
         (run_of(), None, signal.SIGSEGV, True, Outcome.LOST, None, "TrainerKilled"),

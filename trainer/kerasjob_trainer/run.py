@@ -38,10 +38,14 @@ class Run:
     ended_by_us: tuple[ExitCode, str] | None = None  # why the agent has ended it
     notice_by: float | None = None  # told that another worker is lost: to begin to end until then
     watch: Watch | None = None
-    rescuing: bool = False  # writes down what it holds, and ends then
+    rescuing: bool = False  # has lost a peer: writes down what it holds, and ends then
     failure: FailureRecord | None = None
     histories: list[Any] = field(default_factory=list)
     evaluations: list[Any] = field(default_factory=list)
+
+    def has_ended_well(self, code: int | None) -> bool:
+        """Whether it was the whole program that ended with 0: not where the program has gone on after a loss."""
+        return code == ExitCode.DONE and not self.rescuing
 
     def touch(self) -> None:
         """It moves."""
@@ -74,7 +78,7 @@ def judge(run: Run, code: int | None, signal: int | None, settings: Settings, *,
     if run.ended_by_us is not None:
         why, words = run.ended_by_us
         return Verdict(Outcome.LOST, exit=TrainerExit(revision, why, reason=REASONS[why].value, message=words))
-    if code == ExitCode.DONE:
+    if run.has_ended_well(code):
         return Verdict(Outcome.DONE)
     if signal == signals.SIGKILL and oom:
         words = "the trainer was killed: out of memory (the container's limit was reached)"
@@ -87,6 +91,8 @@ def judge(run: Run, code: int | None, signal: int | None, settings: Settings, *,
             exit=TrainerExit(revision, signal=signal, reason=Reason.TRAINER_KILLED.value, message=words),
         )
     assert code is not None
+    if run.rescuing:  # whatever the program has made of that, and ended the process with
+        code, message = ExitCode.CLUSTER_FAULT, message or "another worker was lost"
     if code in (ExitCode.CLUSTER_FAULT, ExitCode.STALLED, ExitCode.STORE_FAULT):
         return Verdict(Outcome.LOST, exit=TrainerExit(revision, code, reason=REASONS[code].value, message=message))
     if record is None:

@@ -296,11 +296,12 @@ class Supervisor:
         if run is not self._run:
             return
         self._run = None
-        if run.watch is not None and code != ExitCode.DONE:
+        ended_well = run.has_ended_well(code)
+        if run.watch is not None and not ended_well:
             run.watch.close()
         self._meters.trainer_ended()
         # A program that has ended well has ended, even if it was told to stop, or a larger ring was to go on with it.
-        if code != ExitCode.DONE:
+        if not ended_well:
             if self._stopping:
                 self._endings.preempted(self._stop_began + self._settings.stop_seconds)
                 return

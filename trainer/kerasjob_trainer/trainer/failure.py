@@ -32,6 +32,11 @@ _LOST_PEER_WORDS = (
 )
 
 
+class PeerLost(BaseException):
+    """Another worker was lost; raised from TensorFlow's error. It is no error of the program, so that no
+    `except Exception` of it may swallow this; it is run again from where it was."""
+
+
 class Refused(BaseException):
     """We refuse to run the program, in words for the user. No `except Exception` of the program may swallow it."""
 
@@ -40,8 +45,8 @@ def classify(error: BaseException, spec: RunSpec, step: int) -> tuple[ExitCode, 
     """Exit code and record of a program that ended by an exception."""
     if isinstance(error, Refused):
         return ExitCode.BAD_PROGRAM, FailureRecord(Reason.BAD_PROGRAM, str(error), worker=spec.slot, step=step)
-    if spec.num_workers > 1 and lost_peer(error):
-        message = f"{type(error).__name__}: {_message(error)}"
+    if spec.num_workers > 1 and (loss := _loss_behind(error)) is not None:
+        message = f"{type(loss).__name__}: {_message(loss)}"
         return ExitCode.CLUSTER_FAULT, FailureRecord(Reason.CLUSTER_FAULT, message, worker=spec.slot, step=step)
     file, line = user_frame(error, spec)
     record = FailureRecord(
@@ -64,6 +69,17 @@ def lost_peer(error: BaseException) -> bool:
     # Not InvalidArgument and the like: an operation that cannot work says "collective" as well.
     may_be = isinstance(error, (tf.errors.InternalError, tf.errors.UnknownError))
     return may_be and any(word in text for word in _LOST_PEER_WORDS)
+
+
+def _loss_behind(error: BaseException | None) -> BaseException | None:
+    """The loss of a peer that an error was raised from, or in the handling of; the error itself where it is one."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if lost_peer(error):
+            return error
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _message(error: BaseException) -> str:

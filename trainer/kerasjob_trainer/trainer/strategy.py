@@ -68,12 +68,16 @@ def enter_scope(strategy: tf.distribute.Strategy | None) -> None:
         _entered.append(scope)  # a scope that is collected leaves in part
 
 
+def meet(strategy: tf.distribute.Strategy | None) -> None:
+    """Waits until all workers are here. Raises what TensorFlow says where one was lost, now or before."""
+    if strategy is not None:
+        strategy.reduce("SUM", tf.constant(1.0), axis=None)
+
+
 def barrier(strategy: tf.distribute.Strategy | None) -> None:
     """Waits until all workers are here, so that none ends while another still needs it. A failure is only logged."""
-    if strategy is None:
-        return
     try:
-        strategy.reduce("SUM", tf.constant(1.0), axis=None)
+        meet(strategy)
     except Exception as error:  # whatever it is, the program has ended well
         log.info("a peer ended before this worker did: %s", str(error).splitlines()[:1])
 
