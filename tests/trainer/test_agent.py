@@ -34,6 +34,7 @@ def test_protocol(job):
     assert worker.ask("GET", "/nowhere")[0] == 404
     assert worker.ask("GET", "/v1/restore?revision=x")[0] == 400
     assert worker.ask("GET", "/v1/restore?revision=1")[0] == 503  # not decided yet
+    assert worker.ask("GET", "/v1/moved?revision=1")[0] == 503  # no trainer yet
     member = {"slot": 0, "incarnation": 0, "host": "127.0.0.1", "agentPort": worker.port, "port": 1}
     ring = {"protocol": 1, "job": made.uid, "revision": 1, "members": [member]}
     assert worker.ask("PUT", "/v1/ring", ring | {"job": "another"})[0] == 403

@@ -1,6 +1,8 @@
 """What the agent makes of the end of a trainer, where something else was asked of it at the same moment."""
 
 import dataclasses
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from kerasjob_api.constants import WorkerState
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import Member, ProgramConfig, Ring, WorkerConfig
 from kerasjob_trainer.run import Run
+from kerasjob_trainer.runspec import restored_dir
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.supervisor import Supervisor
 
@@ -83,3 +86,19 @@ def test_a_stop_takes_a_little_less_than_the_grace_period(supervisor, grace, sec
 def test_one_that_ended_well_when_it_was_told_to_stop_has_ended_well(supervisor):
     supervisor._stopping = True
     assert end(supervisor, ExitCode.DONE) == (["done"], [])
+
+
+def test_a_checkpoint_that_comes_slowly_is_life_and_one_that_does_not_come_is_none(supervisor):
+    run = supervisor._run = Run(a_ring(1), 0)
+    long_ago = run.last_move = time.monotonic() - 100
+    folder = restored_dir(supervisor._settings, 1)
+    folder.mkdir(parents=True)
+    for _ in range(2):
+        with (folder / "state.part").open("ab") as file:
+            file.write(b"x" * 100_000)
+            os.fsync(file)
+        supervisor._tick()
+        assert run.last_move > long_ago
+        run.last_move = long_ago
+        supervisor._tick()
+        assert run.last_move == long_ago

@@ -1,4 +1,4 @@
-"""Asking the agents of other workers of a ring. Called by `restore` and the uploads, in threads."""
+"""Asking the agents of other workers of a ring. Called by `restore`, `others` and the uploads, in threads."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ class Peer:
         """What the member held when the ring before this revision ended."""
         with self._ask("GET", f"/v1/held?revision={revision}") as response:
             return [Saved.from_json(one) for one in json.loads(response.read(ANSWER_MAX_BYTES))["held"]]
+
+    def moved(self, revision: int) -> float:
+        """How many seconds ago the member's trainer has moved, or its agent in preparing that."""
+        with self._ask("GET", f"/v1/moved?revision={revision}") as response:
+            return float(json.loads(response.read(ANSWER_MAX_BYTES))["secondsAgo"])
 
     def fetch(self, id_: str, name: str, target: Path) -> None:
         """Brings a file that the member holds."""

@@ -5,7 +5,10 @@ Called by the supervisor, in a thread; `held`, `restore_point` and `send_share` 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+from pathlib import Path
 
 from kerasjob_trainer import outputs, restore, sharing
 from kerasjob_trainer.checkpoints import open_checkpoints
@@ -35,6 +38,7 @@ class Preparing:
 
     def __init__(self, settings: Settings, status: Status, uploads: Uploads) -> None:
         self._settings, self._status, self._uploads = settings, status, uploads
+        self._num_brought = 0  # bytes of what is being brought, when it was last looked at
         self._restore_points: dict[int, RestorePoint] = {}
         self.shelf = Shelf(_ALL_ENDS if settings.config.checkpoint is None else 1)
 
@@ -50,6 +54,13 @@ class Preparing:
                 self._uploads.add(saved)
         self._restore_points[run.ring.revision] = point
         return point
+
+    def look(self, run: Run) -> None:
+        """What comes of a checkpoint is life, however long all of it takes. From the main loop."""
+        num_bytes = _num_bytes(restored_dir(self._settings, run.ring.revision))
+        if num_bytes != self._num_brought:
+            self._num_brought = num_bytes
+            run.touch()
 
     def _clear(self) -> None:
         settings = self._settings
@@ -87,3 +98,13 @@ class Preparing:
         if self._status.revision > revision:
             raise Refused(409, f"ring revision {revision} is over")
         raise Refused(503, f"the restore point of ring revision {revision} is not decided yet")
+
+
+def _num_bytes(folder: Path) -> int:
+    """On the disk: of a file that is written in parts, in any order, what is written."""
+    found = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # it has just got another name
+                found += Path(root, name).stat().st_blocks * 512
+    return found

@@ -47,9 +47,9 @@ class Run:
         """Whether it was the whole program that ended with 0: not where the program has gone on after a loss."""
         return code == ExitCode.DONE and not self.rescuing
 
-    def touch(self) -> None:
-        """It moves."""
-        self.last_move = time.monotonic()
+    def touch(self, at: float | None = None) -> None:
+        """It moves; or it waits for another worker, which has moved then (monotonic)."""
+        self.last_move = max(self.last_move, time.monotonic() if at is None else at)
 
 
 class Outcome(Enum):

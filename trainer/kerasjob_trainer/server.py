@@ -62,6 +62,8 @@ class Api(Protocol):
 
     def watch(self, revision: int) -> Watch: ...
 
+    def moved(self, revision: int) -> float: ...
+
     def stop(self) -> None: ...
 
     def metrics(self) -> str: ...
@@ -125,6 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/v1/held":
             revision = self._revision()
             return 200, {"revision": revision, "held": [one.to_json() for one in self.api.held(revision)]}
+        if path == "/v1/moved":
+            revision = self._revision()
+            return 200, {"revision": revision, "secondsAgo": self.api.moved(revision)}
         if path == "/v1/watch":
             return 200, self.api.watch(self._revision())
         if path.startswith("/v1/held/") and path.count("/") == 4:

@@ -30,6 +30,7 @@ from kerasjob_trainer.log import log
 from kerasjob_trainer.mainloop import Loop
 from kerasjob_trainer.manifests import Manifest, Saved
 from kerasjob_trainer.meters import Meters
+from kerasjob_trainer.others import Others
 from kerasjob_trainer.peers import Peer
 from kerasjob_trainer.preparing import Preparing
 from kerasjob_trainer.processes import num_oom_kills, reap_orphans, resident_bytes
@@ -73,6 +74,7 @@ class Supervisor:
         self._endings = Endings(settings, self._status, self._uploads, self._event_files)
         self._preparing = Preparing(settings, self._status, self._uploads)
         self._ending = EndingTrainers(self._kill, settings.config.stall_timeout_seconds)
+        self._others = Others(settings.token, settings.config.stall_timeout_seconds, self._loop.post)
         self._run: Run | None = None
         self._wanted: Ring | None = None  # the newest ring, whose trainer waits for the end of the one before
         self._waits_for_warm: tuple[Run, str | None] | None = None
@@ -132,6 +134,12 @@ class Supervisor:
         if run is None or run.ring.revision != revision or run.watch is None:
             raise Refused(503, f"the trainer of ring revision {revision} has not begun yet")
         return run.watch
+
+    def moved(self, revision: int) -> float:
+        run = self._run
+        if run is None or run.ring.revision != revision:
+            raise Refused(409 if self._status.revision > revision else 503, f"no trainer of ring revision {revision}")
+        return time.monotonic() - run.last_move
 
     def restore_point(self, revision: int) -> RestorePoint:
         return self._preparing.restore_point(revision)
@@ -353,6 +361,9 @@ class Supervisor:
             reap_orphans(self._warm.pid)
         if run is None:
             return
+        if not run.forking:
+            self._preparing.look(run)
+        self._others.tick(run, now)
         self._ending.tick(run, now)
         if run.ended_by_us is not None and not run.forking:
             self._give_up(run, self._status.report().problem)

@@ -111,7 +111,7 @@ class Call:
         drift.check(self.model, iterator, record.call, fingerprints.of_call(record.fingerprint))
         if self._resumes is not None:
             started = time.monotonic()
-            self._moved = rebuild(iterator, self.model, record, self._arguments)
+            self._moved = rebuild(iterator, self.model, record, self._arguments, self._meter.beat)
             self._seek_seconds = time.monotonic() - started
             log.info("data brought to epoch %d in %.2f s", record.epoch + 1, self._seek_seconds)
             self._meter.sought(self._seek_seconds)
@@ -145,14 +145,14 @@ class Call:
         for begin, end, source in steps:
             if begin < done:
                 try:
-                    iterators.read(source, self.steps_per_execution)
+                    iterators.read(source, self.steps_per_execution, self._meter.beat)
                 except tf.errors.OutOfRangeError:
                     self._arrive(before, began)
                     raise
                 continue
             if self._resumes is not None:
                 if not record.stopped:
-                    iterators.read(source, record.partial)
+                    iterators.read(source, record.partial, self._meter.beat)
                 self._arrive(before, began)
                 if record.stopped:
                     self.model.stop_training = True

@@ -45,9 +45,11 @@ def at_first_reset(function: Callable[[Any], None]) -> None:
     _on_reset[:] = [function]
 
 
-def read(source: Any, number: int) -> None:
-    """Reads so many batches, or what there is of them. Raises OutOfRangeError where there is nothing."""
+def read(source: Any, number: int, beat: Callable[[], None]) -> None:
+    """Reads so many batches, or what there is of them. Raises OutOfRangeError where there is nothing. `beat`: called
+    with each, for reading may take very long and is no stall."""
     for index in range(number):
+        beat()
         try:
             next(source)
         except (StopIteration, tf.errors.OutOfRangeError):

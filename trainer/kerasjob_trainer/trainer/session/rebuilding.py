@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kerasjob_trainer.global_batch.specs import symbolic_batch
@@ -11,14 +11,16 @@ from kerasjob_trainer.trainer.session import randomness, seeking, variables
 from kerasjob_trainer.trainer.session.records import CallRecord
 
 
-def rebuild(iterator: Any, model: Any, record: CallRecord, arguments: dict[str, Any]) -> frozenset[str]:
+def rebuild(
+    iterator: Any, model: Any, record: CallRecord, arguments: dict[str, Any], beat: Callable[[], None]
+) -> frozenset[str]:
     """Data after the epochs that are finished, and all variables made that training would have made by then.
 
     Answers which global random states have moved: data that draws from one is where reading has brought it, which may
-    be ahead, and so must be the state.
+    be ahead, and so must be the state. `beat`: called as it comes forward.
     """
     before = randomness.capture()
-    seeking.skip(iterator, record.epochs, model, arguments)
+    seeking.skip(iterator, record.epochs, model, arguments, beat)
     moved = randomness.moved_since(before)
     with _unbuilt_stay_so(model, record):
         model._symbolic_build(data_batch=symbolic_batch(iterator))

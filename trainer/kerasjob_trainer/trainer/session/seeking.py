@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -52,42 +52,46 @@ class _Draws:
         self._numbers.clear()
 
 
-def skip(iterator: Any, epochs: list[int], model: Any, arguments: dict[str, Any]) -> None:
+def skip(
+    iterator: Any, epochs: list[int], model: Any, arguments: dict[str, Any], beat: Callable[[], None] = lambda: None
+) -> None:
     """Goes over epochs of a `fit` with these arguments without training, and over the validations after them.
 
-    In the order in which they were: data of training and of validation may draw from one source.
+    In the order in which they were: data of training and of validation may draw from one source. `beat`: called as it
+    comes forward, which may take very long.
     """
     if not epochs:
         return
     draws = _Draws()
-    ways = [_way(iterator, draws)]
+    ways = [_way(iterator, draws, beat)]
     for epoch in epochs:
+        beat()
         ways[0].epoch()
         if model._should_eval(epoch, arguments["validation_freq"]) and arguments["validation_data"] is not None:
             validation = _validation(model, arguments)
             if isinstance(validation.data_adapter, ArrayDataAdapter):
                 continue  # in order, and from their beginning each time
             if len(ways) == 1:
-                ways.append(_way(validation, draws))
+                ways.append(_way(validation, draws, beat))
             ways[1].epoch()
     draws.make()
     for way in ways:
         way.arrive()
 
 
-def _way(iterator: Any, draws: _Draws) -> Way:
+def _way(iterator: Any, draws: _Draws, beat: Callable[[], None]) -> Way:
     adapter = iterator.data_adapter
     if isinstance(adapter, ArrayDataAdapter):
-        return _Arrays(iterator)
+        return _Arrays(iterator, beat)
     # Where the source does not tell its length, what Keras counts in the first epoch is one too many.
     if iterator.steps_per_epoch or adapter.num_batches is None:
-        return _Reading(iterator, draws)
+        return _Reading(iterator, draws, beat)
     if isinstance(adapter, PyDatasetAdapter) and adapter.enqueuer is None:
-        return _PyDataset(adapter)
+        return _PyDataset(adapter, beat)
     if isinstance(adapter, TFDatasetAdapter) and isinstance(adapter._dataset, tf.data.Dataset):
         movers = pipelines.movers(adapter._dataset)
-        return _Reading(iterator, draws) if movers.reading else _Pipeline(iterator, movers, draws)
-    return _Reading(iterator, draws)
+        return _Reading(iterator, draws, beat) if movers.reading else _Pipeline(iterator, movers, draws, beat)
+    return _Reading(iterator, draws, beat)
 
 
 def _validation(model: Any, arguments: dict[str, Any]) -> Any:
@@ -111,8 +115,8 @@ def _validation(model: Any, arguments: dict[str, Any]) -> Any:
 class _Reading:
     """Goes through the data as the epoch did."""
 
-    def __init__(self, iterator: Any, draws: _Draws) -> None:
-        self._iterator, self._draws = iterator, draws
+    def __init__(self, iterator: Any, draws: _Draws, beat: Callable[[], None]) -> None:
+        self._iterator, self._draws, self._beat = iterator, draws, beat
 
     def epoch(self) -> None:
         self._draws.make()
@@ -120,7 +124,7 @@ class _Reading:
             warnings.simplefilter("ignore")  # of data that ended: they were given when the epoch was run
             with self._iterator.catch_stop_iteration():
                 for _, _, source in self._iterator:
-                    read(source, self._iterator.steps_per_execution)
+                    read(source, self._iterator.steps_per_execution, self._beat)
 
     def arrive(self) -> None:
         """It is there."""
@@ -129,8 +133,8 @@ class _Reading:
 class _Arrays:
     """Arrays change nothing by being read: it is enough to count, as Keras does."""
 
-    def __init__(self, iterator: Any) -> None:
-        self._iterator = iterator
+    def __init__(self, iterator: Any, beat: Callable[[], None]) -> None:
+        self._iterator, self._beat = iterator, beat
         self._num_begun = self._seen = 0
 
     def epoch(self) -> None:
@@ -155,15 +159,15 @@ class _Arrays:
             array_order.pass_over(iterator.data_adapter, self._num_begun - 1)
             iterator._current_iterator = iter(iterator._get_iterator())
             iterator._steps_seen = self._seen
-            read(iterator._current_iterator, self._seen)
+            read(iterator._current_iterator, self._seen, self._beat)
 
 
 class _Pipeline:
     """A pipeline in which only beginning anew, or only the first time, moves something."""
 
-    def __init__(self, iterator: Any, movers: pipelines.Movers, draws: _Draws) -> None:
+    def __init__(self, iterator: Any, movers: pipelines.Movers, draws: _Draws, beat: Callable[[], None]) -> None:
         self._iterator, self._movers, self._draws = iterator, movers, draws
-        self._reading = _Reading(iterator, draws)
+        self._reading = _Reading(iterator, draws, beat)
         self._reads = movers.cached or bool(movers.python)
 
     def epoch(self) -> None:
@@ -186,8 +190,8 @@ class _Pipeline:
 class _PyDataset:
     """Of a `PyDataset` without workers of its own."""
 
-    def __init__(self, adapter: Any) -> None:
-        self._adapter = adapter
+    def __init__(self, adapter: Any, beat: Callable[[], None]) -> None:
+        self._adapter, self._beat = adapter, beat
         self._items_move: bool | None = None  # whether taking them changes the dataset, or draws random numbers
 
     def epoch(self) -> None:
@@ -200,6 +204,7 @@ class _PyDataset:
         if self._items_move is not False:
             before = _state([adapter.py_dataset])
             for index in indices:
+                self._beat()
                 adapter.py_dataset[index]
             self._items_move = _state([adapter.py_dataset]) != before
         adapter.on_epoch_end()

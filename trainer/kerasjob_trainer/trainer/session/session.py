@@ -207,7 +207,7 @@ class Session:
         def begin(iterator: Any) -> None:
             nonlocal moved
             if record.epochs:
-                moved = rebuild(iterator, model, record, arguments)
+                moved = rebuild(iterator, model, record, arguments, self._meter.beat)
 
         iterators.at_first_reset(begin)
         fit(model, **{**arguments, "epochs": 0, "initial_epoch": 0, "callbacks": None, "verbose": 0})
