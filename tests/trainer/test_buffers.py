@@ -111,6 +111,26 @@ def test_later_calls_save_as_the_first_one_does(most, num_ends, monkeypatch, tmp
     assert len(pool._all) <= 2 + min(num_ends, 6)
 
 
+def test_who_waits_gets_the_first_that_is_given_back_and_says_meanwhile_that_it_waits(pool, monkeypatch):
+    monkeypatch.setattr(buffers, "SAY_SECONDS", 0.01)
+    taken = [pool.take_extra(lambda: None) for _ in range(BUFFERS_MAX)]
+    said, found = threading.Semaphore(0), []
+    thread = threading.Thread(target=lambda: found.append(pool.take_extra(said.release)))
+    thread.start()
+    assert all(said.acquire(timeout=10) for _ in range(3))
+    pool.give_back(taken[1].number)
+    thread.join(10)
+    assert found == [taken[1]]
+
+
+def test_one_that_ends_waits_for_none(pool):
+    for _ in range(BUFFERS_MAX):
+        pool.take_extra(lambda: None)
+    threading.Timer(0.05, pool.wait_no_longer).start()
+    assert pool.take_extra(lambda: None).number == BUFFERS_MAX
+    assert pool.take_extra(lambda: None).number == BUFFERS_MAX + 1
+
+
 def test_there_may_be_many_small_ones():
     many = Buffers()
     assert None not in [many.take() for _ in range(20)]

@@ -30,7 +30,7 @@ from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.exporting import export
 from kerasjob_trainer.trainer.failure import classify
 from kerasjob_trainer.trainer.session import Session
-from kerasjob_trainer.trainer.strategy import abort_collectives, barrier, enter_scope, make_strategy, meet
+from kerasjob_trainer.trainer.strategy import barrier, enter_scope, make_strategy, meet
 
 
 def run(spec: RunSpec, agent: socket.socket) -> int:
@@ -58,7 +58,7 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
             {
                 "stop": lambda _: session.request_stop(),
                 "released": lambda message: session.buffer_released(message["buffer"]),
-                "peerLost": lambda _: abort_collectives(),
+                "peerLost": lambda _: session.peer_lost(),
             }
         )
         control.send("formed")

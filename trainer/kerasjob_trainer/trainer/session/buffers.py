@@ -21,8 +21,10 @@ import numpy as np
 BUFFERS = 2
 # Of small states there may be more, so that saves in quick succession are not left out.
 SMALL_BYTES = 32 * 1024**2
-# Beyond this many, the end of a call waits for the agent.
+# Beyond this many, the end of a call waits for the agent: else a store that is away would fill the memory.
 BUFFERS_MAX = 4
+# While it waits, it says so this often.
+SAY_SECONDS = 1.0
 
 # What a checkpoint holds, and what its format calls it.
 KNOWN_DTYPES = {
@@ -89,6 +91,7 @@ class Buffers:
         self._free: list[Buffer] = []
         self._extra: set[int] = set()  # in use for what cannot be left out
         self._next = 0
+        self._may_wait, self._is_waited_for = True, False
 
     def take(self) -> Buffer | None:
         """One that is free; None where all are in use."""
@@ -99,22 +102,31 @@ class Buffers:
             return self._make() if may_make else None
 
     def take_extra(self, waits: Callable[[], None]) -> Buffer:
-        """One in any case. `waits` is called before it waits for one, which is where the agent has very many."""
+        """One in any case. `waits` is called again and again while it waits for one: where the agent has very many."""
         with self._changed:
-            if not self._free and not self._may_have_more:
+            while self._may_wait and not self._free and not self._may_have_more:
+                self._is_waited_for = True
                 waits()
-                self._changed.wait_for(lambda: self._free or self._may_have_more)
+                self._changed.wait(SAY_SECONDS)
             buffer = self._free.pop() if self._free else self._make()
             self._extra.add(buffer.number)
             return buffer
+
+    def wait_no_longer(self) -> None:
+        """This trainer ends: what it still has to tell is told at once."""
+        with self._changed:
+            self._may_wait = False
+            self._changed.notify_all()
 
     def give_back(self, number: int) -> None:
         """The agent is done with it."""
         with self._changed:
             buffer = self._all[number]
             self._extra.discard(number)
-            if self._may_have(self._num_usual, BUFFERS):
+            # One that is waited for is not closed: the agent holds on to the last ones, and may give back no more.
+            if self._is_waited_for or self._may_have(self._num_usual, BUFFERS):
                 self._free.append(buffer)
+                self._is_waited_for = False
             else:
                 del self._all[number]
                 buffer.close()

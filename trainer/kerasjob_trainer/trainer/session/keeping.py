@@ -37,6 +37,10 @@ class Keeping:
         """The agent is done with a state."""
         self._saver.released(buffer)
 
+    def wait_no_longer(self) -> None:
+        """This trainer ends: no state waits for the agent to be done with others."""
+        self._saver.wait_no_longer()
+
     def after_step(self, call: Call) -> None:
         """Saves where that is due, and not about to be done at the end of the epoch."""
         every_steps, every_seconds = self._spec.every_steps, self._spec.every_seconds

@@ -66,8 +66,21 @@ class Saver:
         return buffer
 
     def extra_buffer(self) -> Buffer:
-        """To be filled with a state that cannot be left out."""
-        return self._buffers.take_extra(lambda: log.warning("waits for states that are on their way to the store"))
+        """To be filled with a state that cannot be left out. To wait for it is no stall."""
+        has_said = False
+
+        def waits() -> None:
+            nonlocal has_said
+            if not has_said:
+                log.warning("waits for states that are on their way to the store")
+            has_said = True
+            self._control.send("beat")
+
+        return self._buffers.take_extra(waits)
+
+    def wait_no_longer(self) -> None:
+        """This trainer ends."""
+        self._buffers.wait_no_longer()
 
     def released(self, number: int) -> None:
         """The agent is done with a buffer."""

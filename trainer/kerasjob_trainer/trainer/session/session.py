@@ -44,6 +44,7 @@ from kerasjob_trainer.trainer.session.records import (
     plain,
     recorded_result,
 )
+from kerasjob_trainer.trainer.strategy import abort_collectives
 
 
 class Session:
@@ -140,6 +141,11 @@ class Session:
     def buffer_released(self, number: int) -> None:
         """The agent is done with a snapshot."""
         self._keeping.released(number)
+
+    def peer_lost(self) -> None:
+        """The agent says that a peer is lost: nothing waits for it, and this trainer ends. From any thread."""
+        self._keeping.wait_no_longer()
+        abort_collectives()
 
     def _remember(self, model: Any, result: dict[str, Any]) -> dict[str, Any]:
         """The result of an evaluation of the program's own: of a stale model, the one that it had."""
@@ -263,6 +269,7 @@ class Session:
         Outside of a `fit` all that counts is saved.
         """
         self._stop.set()
+        self._keeping.wait_no_longer()
         if not self._inside:
             self._end_preempted()
 
@@ -310,6 +317,7 @@ class Session:
         if self.lost is not None:
             return
         self.lost = error
+        self._keeping.wait_no_longer()
         with contextlib.suppress(ValueError):  # not in the main thread, where it cannot arrive
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._control.send("rescuing")
