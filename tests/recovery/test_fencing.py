@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.recovery.results import result
-from tests.trainer.harness import Gates
+from tests.trainer.harness import Gates, eventually
 
 NETWORK = "10.213.77"
 
@@ -33,6 +34,30 @@ def test_a_worker_that_was_taken_for_dead_ends_at_its_next_save(job, tmp_path):
     assert new.wait_for_end() == 0, new.log()
     assert result(made) == expected
     assert {json.loads(text)["ringRevision"] for text in committed(made).values()} == {2}
+
+
+def test_one_that_was_taken_for_dead_in_its_last_steps_leaves_no_end(job, tmp_path):
+    """It comes to the end of the program before the one that has replaced it."""
+    gates = Gates(tmp_path / "gates", "1-1-5")
+    models = tmp_path / "models"
+    config = {"export": {"uri": str(models)}}
+    made = job("numpy", str(gates.folder), workers=1, every_steps=None, config=config)
+    old = made.start(0)
+    made.form()
+    gates.wait_for("1-1-5", made)
+    new = made.start(0, incarnation=1)
+    made.form()
+    gates.wait_for("1-1-5", made)
+    os.kill(*new.trainer_pids(), signal.SIGSTOP)
+    gates.open("1-1-5")
+    eventually(lambda: old.process.poll() is not None or old.report().get("state") == "lost", "the old one ends")
+    assert old.process.poll() in (None, 20)
+    assert "ring revision 1 is over" in old.log()
+    assert not (made.store / "done.json").exists()
+    assert not models.exists()
+    os.kill(*new.trainer_pids(), signal.SIGCONT)
+    assert new.wait_for_end() == 0, new.log()
+    assert json.loads((made.store / "done.json").read_text())["ringRevision"] == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces take root")

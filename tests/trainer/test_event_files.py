@@ -33,8 +33,8 @@ def settings(tmp_path):
 
 @pytest.fixture
 def mirror(settings, tmp_path):
-    files = EventFiles(settings, lambda: True)
-    return lambda: files._mirror(str(tmp_path / "store"))
+    files = EventFiles(settings, lambda: 1)
+    return lambda: files._mirror(str(tmp_path / "store"), 1)
 
 
 def stored(tmp_path) -> dict[str, str]:
@@ -67,9 +67,9 @@ def test_links_to_data_are_not_followed(settings, mirror, tmp_path):
 
 def test_a_store_that_says_no_ends_nothing_and_is_said_once(settings, caplog):
     (settings.program_dir / NAME).write_text("one")
-    files = EventFiles(replace(settings, config=replace(settings.config, events_uri="gs://bucket/x")), lambda: False)
-    files.mirror()
-    files.mirror()
+    files = EventFiles(replace(settings, config=replace(settings.config, events_uri="gs://bucket/x")), lambda: None)
+    files.mirror(1)
+    files.mirror(1)
     assert caplog.text.count("event files are not stored for TensorBoard: gs://bucket/x: this kind of store") == 1
 
 

@@ -212,6 +212,13 @@ def open_checkpoints(settings: Settings, known: dict[str, Manifest] | None = Non
     return Checkpoints(store, config.uid, config.checkpoint.keep, known)
 
 
+def claim(settings: Settings, revision: int) -> None:
+    """Before all that a ring's leader writes besides checkpoints. Raises Superseded where a newer ring has begun, and
+    StoreError. Without `spec.checkpoint` there is no store that would know."""
+    if settings.config.checkpoint is not None:
+        open_checkpoints(settings).claim(revision)
+
+
 class Superseded(Exception):
     """A newer ring has begun: whoever still acts for the one before, `revision`, must end."""
 

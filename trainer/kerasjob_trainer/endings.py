@@ -14,7 +14,7 @@ from kerasjob_api.constants import Reason
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_api.wire import FailureRecord, Problem
 from kerasjob_trainer import exports, termination
-from kerasjob_trainer.checkpoints import open_checkpoints
+from kerasjob_trainer.checkpoints import Superseded, claim, open_checkpoints
 from kerasjob_trainer.event_files import EventFiles
 from kerasjob_trainer.log import log
 from kerasjob_trainer.run import Outcome, Run, Verdict
@@ -51,9 +51,13 @@ class Endings:
     def _finish(self, run: Run, verdict: Verdict) -> None:
         is_done = verdict.outcome is Outcome.DONE
         if run.rank == 0:
-            self._event_files.mirror()
+            self._event_files.mirror(run.ring.revision)
         self._uploads.drain(None if is_done else DRAIN_SECONDS)
-        exported = self._commit_done(run) if is_done and run.rank == 0 else None
+        try:
+            exported = self._commit_done(run) if is_done and run.rank == 0 else None
+        except Superseded as error:  # the job's end is that of the newer ring
+            log.warning("the program is done, and that is not recorded: %s", error)
+            self.at_once(ExitCode.CLUSTER_FAULT, FailureRecord(Reason.CLUSTER_FAULT, str(error)))
         report = self._status.report()
         record = verdict.record or FailureRecord(
             Reason.SUCCEEDED, progress=report.progress, checkpoint=report.checkpoint, export=exported
@@ -61,16 +65,17 @@ class Endings:
         self.at_once(verdict.code, record)
 
     def _commit_done(self, run: Run) -> str | None:
-        """Answers where the model is that was exported."""
+        """Answers where the model is that was exported. Raises Superseded where the ring is over."""
         config = self._settings.config
         while True:
             try:
                 exported = None
                 if config.export is not None:
-                    exported = exports.upload(self._settings)
+                    exported = exports.upload(self._settings, run.ring.revision)
                     log.info("the model is in %s", exported)
                 if config.checkpoint is not None:
                     results = {"evaluate": run.evaluations}
+                    claim(self._settings, run.ring.revision)
                     open_checkpoints(self._settings).commit_done(run.ring.revision, run.histories, results, exported)
             except StoreError as error:
                 log.warning("the program is done, and that is not written yet: %s", error)

@@ -89,9 +89,9 @@ class Supervisor:
         self._num_oom_kills = num_oom_kills()
         logs.set_step(self._step)
 
-    def _leads(self) -> bool:
+    def _leads(self) -> int | None:
         run = self._run
-        return run is not None and run.rank == 0
+        return run.ring.revision if run is not None and run.rank == 0 else None
 
     def _helpers(self) -> list[Peer]:
         """The other workers of the ring that trains."""
