@@ -21,7 +21,15 @@ def sent():
 
 
 @pytest.fixture
-def ending(sent, monkeypatch):
+def answers(monkeypatch):
+    """Whether the trainer still takes signals."""
+    found = SimpleNamespace(answers=True)
+    monkeypatch.setattr(ending_trainers, "is_pending", lambda pid, number: not found.answers)
+    return found
+
+
+@pytest.fixture
+def ending(sent, answers, monkeypatch):
     monkeypatch.setattr(ending_trainers, "time", SimpleNamespace(monotonic=lambda: NOW))
     return EndingTrainers(lambda pid, number: sent.append((pid, number)), STALL_SECONDS)
 
@@ -65,8 +73,9 @@ def test_one_that_does_not_notice_a_loss_shows_its_stacks_and_is_killed(ending, 
     late = NOW + NOTICE_SECONDS + 0.1
     ending.tick(run, late)
     ending.tick(run, late + DUMP_SECONDS)
-    assert sent == [(7, signal.SIGUSR2), (7, signal.SIGKILL)]
+    assert sent == [(7, signal.SIGUSR2), (7, signal.SIGCONT), (7, signal.SIGKILL)]
     assert run.ended_by_us[0] is ExitCode.STALLED
+    assert run.ended_by_us[1].endswith("; the stacks of the trainer are in its log")
     assert "15 s after another worker was lost" in run.ended_by_us[1]
 
 
@@ -81,8 +90,15 @@ def test_one_that_makes_no_step_shows_its_stacks_and_is_killed(ending, run, sent
     ending.tick(run, NOW + STALL_SECONDS)
     assert sent == []
     ending.tick(run, NOW + STALL_SECONDS + 1)
-    assert sent == [(7, signal.SIGUSR2)]
+    assert sent == [(7, signal.SIGUSR2), (7, signal.SIGCONT)]
     assert "no step for 60 s (spec.stallTimeoutSeconds)" in run.ended_by_us[1]
+
+
+def test_of_one_that_takes_no_signal_no_stacks_are_promised(ending, run, answers):
+    answers.answers = False
+    ending.tick(run, NOW + STALL_SECONDS + 1)
+    ending.tick(run, NOW + STALL_SECONDS + 1 + DUMP_SECONDS)
+    assert run.ended_by_us[1].endswith("; it takes no signals, so its stacks are not known")
 
 
 def test_outside_of_a_fit_no_step_is_waited_for(ending, run, sent):

@@ -73,6 +73,17 @@ def test_a_trainer_that_stalls_is_lost_with_its_stacks_and_a_stop_keeps_what_was
     assert newest["position"] == {"call": 0, "epoch": 2, "step": 0, "phase": "epochEnd"}
 
 
+def test_a_trainer_that_is_frozen_shows_its_stacks(job, tmp_path):
+    gates = Gates(tmp_path / "gates", "0-1-3")
+    made = job("two_fits.py", 0.0, 3, gates.folder, workers=1, config={"stallTimeoutSeconds": 8})
+    (worker,) = made.start_all()
+    made.form()
+    gates.wait_for("0-1-3", made)
+    os.kill(*worker.trainer_pids(), signal.SIGSTOP)
+    assert "are in its log" in worker.wait_for_state("lost")["trainerExit"]["message"]
+    assert "on_train_batch_begin" in worker.log()
+
+
 def ring_of(made, worker, revision):
     member = {"slot": 0, "incarnation": 0, "host": "127.0.0.1", "agentPort": worker.port, "port": 1}
     return {"protocol": 1, "job": made.uid, "revision": revision, "members": [member]}

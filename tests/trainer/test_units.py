@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import weakref
 from pathlib import Path
@@ -19,6 +21,7 @@ from kerasjob_trainer.checkpoints import Checkpoints
 from kerasjob_trainer.manifests import FILES, Files, Saved
 from kerasjob_trainer.meters import Histogram, Meters
 from kerasjob_trainer.metrics import exposition
+from kerasjob_trainer.processes import is_pending
 from kerasjob_trainer.run import Outcome, Run, judge
 from kerasjob_trainer.settings import Settings
 from kerasjob_trainer.staging.keras_files import link_datasets
@@ -294,3 +297,17 @@ def test_what_is_committed_while_it_is_looked_for_is_not_left_over(listed, tmp_p
     store = Meanwhile(tmp_path / "store", listed, lambda: save(other, tmp_path, 5, 1, acting=2))
     Checkpoints(store, "uid", KeepConfig()).thin_out(2)
     assert other.newest_whole(tmp_path / "restored").step == 5
+
+
+def test_a_signal_that_a_stopped_process_has_not_taken_is_pending():
+    program = "import time; print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child:
+        child.stdout.read(1)
+        assert not is_pending(child.pid, signal.SIGTERM)
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+        child.send_signal(signal.SIGTERM)
+        assert is_pending(child.pid, signal.SIGTERM)
+        assert not is_pending(child.pid, signal.SIGUSR2)
+        child.kill()
+    assert not is_pending(child.pid, signal.SIGTERM)

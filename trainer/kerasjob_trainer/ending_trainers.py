@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from kerasjob_api.exit_codes import ExitCode
 from kerasjob_trainer.log import log
+from kerasjob_trainer.processes import is_pending
 from kerasjob_trainer.run import Run
 
 # How long a trainer that is told to stop may take to come to a step boundary and write what it has.
@@ -76,13 +77,29 @@ class EndingTrainers:
             run.kill_at = max(run.kill_at, run.last_move + RESCUE_SECONDS)
         if run.kill_at is not None and now >= run.kill_at and run.pid is not None:
             run.kill_at = now + KILL_AFTER_SECONDS
+            self._say_stacks(run, run.pid)
             self._kill(run.pid, signal.SIGKILL)
 
     def _stalled(self, run: Run, now: float, words: str) -> None:
         if run.ended_by_us is not None or run.kill_at is not None:
             return
         log.error("the trainer is ended: %s", words)
-        run.ended_by_us = ExitCode.STALLED, f"{words}; the stacks of the trainer are in its log"
+        run.ended_by_us = ExitCode.STALLED, words
         if run.pid is not None:
             self._kill(run.pid, signal.SIGUSR2)  # faulthandler writes the stacks
-            run.kill_at = now + DUMP_SECONDS
+            self._kill(run.pid, signal.SIGCONT)  # of a process that was stopped too
+            run.dumping, run.kill_at = True, now + DUMP_SECONDS
+
+    def _say_stacks(self, run: Run, pid: int) -> None:
+        """Where the stacks are that a trainer was told to write: one that is frozen, or waits in the kernel, cannot."""
+        if not run.dumping or run.ended_by_us is None:
+            return
+        run.dumping = False
+        code, words = run.ended_by_us
+        has_none = is_pending(pid, signal.SIGUSR2)
+        where = (
+            "it takes no signals, so its stacks are not known"
+            if has_none
+            else "the stacks of the trainer are in its log"
+        )
+        run.ended_by_us = code, f"{words}; {where}"

@@ -39,6 +39,16 @@ def num_oom_kills() -> int:
     return 0
 
 
+def is_pending(pid: int, number: int) -> bool:
+    """Whether a process has been sent a signal that it has not taken yet."""
+    try:
+        lines = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    except OSError:
+        return False
+    masks = [int(line[1], 16) for line in lines if line[0] in ("SigPnd:", "ShdPnd:")]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def resident_bytes(pid: int | None) -> float:
     """Memory that a process holds; 0 where there is none."""
     try:

@@ -33,6 +33,7 @@ class Run:
     parent: str | None = None  # checkpoint that it goes on from
     stop_by: float | None = None  # told to save and to end until then
     kill_at: float | None = None
+    dumping: bool = False  # told to write its stacks, before it is killed
     last_move: float = field(default_factory=time.monotonic)
     watched: bool = True  # forming, or inside a fit: moves are due
     ended_by_us: tuple[ExitCode, str] | None = None  # why the agent has ended it
