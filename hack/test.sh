@@ -23,8 +23,8 @@ unit() {
   pytest -q "${IN_PARALLEL[@]}" tests/simulation/test_day.py tests/unit tests/contract tests/simulation/test_s*.py
 }
 trainer() { say "trainer"; pytest -q "${IN_PARALLEL[@]}" tests/trainer; }
-fidelity() { say "fidelity: two workers against one process"; pytest -q tests/fidelity; }
-recovery() { say "recovery: killed in the middle, the same to the bit"; pytest -q tests/recovery; }
+fidelity() { say "fidelity: two workers against one process"; pytest -q "${IN_PARALLEL[@]}" tests/fidelity; }
+recovery() { say "recovery: killed in the middle, the same to the bit"; pytest -q "${IN_PARALLEL[@]}" tests/recovery; }
 local_runs() { say "local runs"; pytest -q tests/local; }
 integration() { say "integration: a real API server"; pytest -q tests/integration; }
 cluster() {

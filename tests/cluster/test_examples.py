@@ -10,8 +10,8 @@ from tests.cluster import cluster
 
 EXAMPLES = cluster.ROOT / "examples"
 MINUTES = 60
-# A folder of images, columns, texts, a train_step: and a program without Python.
-NAMES = ["image_folder", "csv", "text_vectorization", "custom_train_step", "recipe_images"]
+# A folder of images, and a program without Python. The others are run on two workers by the tests of fidelity.
+NAMES = ["image_folder", "recipe_images"]
 
 
 @pytest.fixture(scope="module")
