@@ -16,9 +16,9 @@ from kerasjob_core.plan import Event
 from kerasjob_operator import render
 from kerasjob_operator.api_client import KubernetesApi
 from kerasjob_operator.events import Events
+from kerasjob_operator.jobs import job as job_record
 from kerasjob_operator.kubernetes_cluster import CONFIG_MAPS, JOBS, NETWORK_POLICIES, SECRETS, SERVICES
 from kerasjob_operator.pod_watch import PODS
-from kerasjob_operator.store import job_record
 from operator_load.jobs import NAMESPACE, a_job, some_at_once
 
 

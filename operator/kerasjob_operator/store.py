@@ -8,7 +8,6 @@ cluster: a restarted operator begins with an empty store.
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 import time
@@ -17,24 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import ValidationError
-
 from kerasjob_api import names
-from kerasjob_api.constants import KIND, PLURAL, Label
-from kerasjob_api.names import is_job_name, pod_name
-from kerasjob_api.spec import KerasJobSpec
-from kerasjob_api.status import KerasJobStatus
+from kerasjob_api.constants import KIND, Label
+from kerasjob_api.names import pod_name
 from kerasjob_api.wire import WorkerReport
 from kerasjob_core.conditions import is_finished
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting, Worker
-from kerasjob_core.times import from_rfc3339
-from kerasjob_core.validate import parse_spec, without_faults
-from kerasjob_operator import pods
+from kerasjob_operator import jobs, pods
 from kerasjob_operator.listing import Listing
-from kerasjob_operator.metrics import UNREADABLE
-from kerasjob_operator.slim import slim
-
-log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 FAILED_MOUNT = "FailedMount"  # the kubelet's reason
@@ -128,7 +117,7 @@ class Store:
             entry.confirmed_absent.clear()
         if old is not None and old.generation != metadata.get("generation", 1):
             entry.rejection = None  # another spec may be accepted
-        entry.job, entry.version = job_record(body, old), version
+        entry.job, entry.version = jobs.job(body, old), version
         self.on_change(key)
 
     def drop_job(self, key: Key, uid: str) -> None:
@@ -324,50 +313,7 @@ def _owner(metadata: dict[str, Any]) -> str:
     return next((str(owner["uid"]) for owner in owners if owner.get("kind") == KIND), "")
 
 
-def job_record(body: dict[str, Any], old: Job | None = None) -> Job:
-    """A KerasJob as a record. The spec is read again only where its generation changed."""
-    metadata = body["metadata"]
-    generation = int(metadata.get("generation", 1))
-    spec: KerasJobSpec | None
-    if old is not None and old.generation == generation:
-        spec, faults = old.spec, old.faults
-    else:
-        spec, faults = _spec(body)
-        if not faults and not is_job_name(metadata["name"]):
-            faults = (f"metadata.name: {metadata['name']!r} cannot name a service and pods",)
-    return Job(
-        ref=JobRef(metadata["namespace"], metadata["name"], metadata["uid"]),
-        generation=generation,
-        resource_version=metadata["resourceVersion"],
-        created_at=from_rfc3339(metadata["creationTimestamp"]),
-        spec=spec,
-        status=_status(body.get("status") or {}),
-        faults=faults,
-        deleting="deletionTimestamp" in metadata,
-    )
-
-
-def _spec(body: dict[str, Any]) -> tuple[KerasJobSpec | None, tuple[str, ...]]:
-    try:
-        spec, faults = parse_spec(body.get("spec"))
-        if spec is None:
-            spec = without_faults(body.get("spec"))
-    except Exception as error:
-        # A hole in our own checks: the user is told, and all other jobs go on.
-        UNREADABLE.labels(PLURAL).inc()
-        log.exception("the spec of %s/%s cannot be read", body["metadata"]["namespace"], body["metadata"]["name"])
-        return None, (f"spec: the operator cannot read it: {type(error).__name__}: {error!s:.200}",)
-    return None if spec is None else slim(spec), faults
-
-
 def _without_numbers(rejection: Waiting | None) -> tuple[str, str] | None:
     if rejection is None:
         return None
     return rejection.reason, re.sub(r"\b[0-9a-f-]{16,}\b|[0-9]+", "0", rejection.message)
-
-
-def _status(data: dict[str, Any]) -> KerasJobStatus:
-    try:
-        return slim(KerasJobStatus.model_validate(data))
-    except ValidationError:
-        return KerasJobStatus()  # written by a stranger: what is there is looked at afresh

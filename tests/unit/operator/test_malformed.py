@@ -132,7 +132,7 @@ def test_a_spec_that_breaks_the_checks_themselves_is_invalid_and_harms_no_other(
     def broken(_data):
         raise TypeError("unhashable")
 
-    monkeypatch.setattr("kerasjob_operator.store.parse_spec", broken)
+    monkeypatch.setattr("kerasjob_operator.jobs.parse_spec", broken)
     store = Store("image")
     store.put_job(job())
     assert store.observe(KEY).job.faults == ("spec: the operator cannot read it: TypeError: unhashable",)
