@@ -7,11 +7,15 @@ agent with all below it, as when a pod is lost, and a new one started. Stock: th
 stock Keras does not run on two workers) with `BackupAndRestore` after each epoch, started again at once when it dies.
 Both are killed in the middle of an epoch that takes a minute. A step takes a tenth of a second, most of which is
 waiting, as for an accelerator; the script spends some seconds before its first step on imports, data, `adapt` and its
-model.
+model. Last, a trainer of one job is killed once a minute for three minutes. Goodput is the time of the
+steps that it has come on by, each as long as one usually is, of the time that went by.
 """
 
+import contextlib
+import itertools
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -26,6 +30,7 @@ from tests.trainer.harness import Job, eventually
 
 STEPS = 600
 KILL_AT = STEPS + STEPS // 2
+MINUTES = 3
 
 SCRIPT = """
 import sys, time
@@ -65,7 +70,7 @@ class Clock(keras.callbacks.Callback):
 callbacks = [Clock()]
 if sys.argv[2] == "stock":
     callbacks.append(keras.callbacks.BackupAndRestore("backup"))
-model.fit(x, y, batch_size=32, epochs=3, callbacks=callbacks, verbose=0)
+model.fit(x, y, batch_size=32, epochs=int(sys.argv[3]), callbacks=callbacks, verbose=0)
 """.replace("STEPS", str(STEPS))
 
 
@@ -111,7 +116,7 @@ def stock(folder):
     marks.mkdir(parents=True)
     (folder / "script.py").write_text(SCRIPT)
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "script.py", str(marks), "stock"]
+    command = [sys.executable, "script.py", str(marks), "stock", "3"]
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
         wait_for_step(marks, KILL_AT)
         process.kill()
@@ -123,23 +128,36 @@ def stock(folder):
     return {"parts": found, "next step": seconds, "where it was": back - killed, "steps lost": KILL_AT + 1 - step}
 
 
-def job(folder, kill):
+@contextlib.contextmanager
+def running(folder, epochs):
+    """A job in the middle of its second epoch, and where its marks are."""
     marks, code = folder / "marks", folder / "code"
     marks.mkdir(parents=True)
     code.mkdir()
     (code / "script.py").write_text(SCRIPT)
-    made = Job(folder / "job", {"script": "script.py", "args": [str(marks), "job"]}, workers=2, code=code)
+    program = {"script": "script.py", "args": [str(marks), "job", str(epochs)]}
+    made = Job(folder / "job", program, workers=2, code=code)
     made.folder.mkdir()
     try:
         made.start_all()
         made.form()
         wait_for_step(marks, KILL_AT)
+        yield made, marks
+    finally:
+        made.close()
+
+
+def job(folder, kill):
+    with running(folder, 3) as (made, marks):
         told = kill(made)
         killed = told.pop("killed")
         back = wait_for_step(marks, KILL_AT + 1, after=killed)
-    finally:
-        made.close()
+        logs = [(worker.folder / "log").read_text() for worker in made.live.values()]
+    seek = max(
+        float(seconds) for text in logs for seconds in re.findall(r"data brought to epoch \d+ in ([\d.]+) s", text)
+    )
     found, seconds, step = parts(marks, killed, told)
+    found["data seek, of the first step"] = seek
     lost = max(step for run in read(marks) if run[0][0] < killed for _, step in steps_of(run)) + 1 - step
     return {"parts": found, "next step": seconds, "where it was": back - killed, "steps lost": lost}
 
@@ -168,6 +186,21 @@ def kill_pod(made):
     return told | {"meet": time.time()}
 
 
+def goodput(folder):
+    """With a trainer killed each minute."""
+    with running(folder, 3 + 2 * MINUTES) as (made, marks):
+        began = time.time()
+        first = max(step for _, step in steps_of(read(marks)[0]))
+        for minute in range(1, MINUTES + 1):
+            kill_process(made)
+            eventually(lambda m=minute: time.time() >= began + 60 * m, "the end of the minute", 60)
+        ended = time.time()
+    runs = [steps_of(run) for run in read(marks)]
+    usual = statistics.median(b[0] - a[0] for run in runs for a, b in itertools.pairwise(run) if a[1] % STEPS)
+    last = max(step for run in runs for at, step in run if at <= ended)
+    return (last - first) * usual / (ended - began)
+
+
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     kinds = {
@@ -180,7 +213,8 @@ def main():
         for number in range(rounds):
             for kind, run in kinds.items():
                 found[kind].append(run(Path(name) / f"{kind}-{number}"))
-    report(found)
+        report(found)
+        print(f"a trainer killed once a minute: goodput {goodput(Path(name) / 'goodput'):.1%}")
 
 
 def report(found):
@@ -193,8 +227,7 @@ def report(found):
         print(
             f"{kind:8} next step after {line['next step']:5.1f} s, where it was after {line['where it was']:5.1f} s,"
             f" steps lost: {line['steps lost']:.0f};"
-            f" {', '.join(f'{name} {seconds:.2f}' for name, seconds in split.items())};"
-            f" one a minute leaves {1 - line['where it was'] / 60:.1%} of the steps"
+            f" {', '.join(f'{name} {seconds:.2f}' for name, seconds in split.items())}"
         )
     for kind in ("process", "pod"):
         for what in ("next step", "where it was"):
