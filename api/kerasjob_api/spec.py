@@ -38,7 +38,12 @@ class Program(Model):
                 rule(
                     "[has(self.script), has(self.module), has(self.source), has(self.recipe)].filter(x, x).size() == 1",
                     "exactly one of program.script, program.module, program.source and program.recipe must be given",
-                )
+                ),
+                rule(
+                    "!has(self.recipe) || !has(self.args) || self.args.size() == 0",
+                    "a recipe takes no arguments",
+                    fieldPath=".args",
+                ),
             ]
         }
     )

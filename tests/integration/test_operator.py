@@ -321,6 +321,7 @@ def test_the_server_refuses_by_rule_and_says_why(jobs):
         "exactly one of program.script, program.module, program.source and program.recipe": {
             "program": {"script": "a", "recipe": RECIPE}
         },
+        "spec.program.args: Invalid value: a recipe takes no arguments": {"program": {"recipe": RECIPE, "args": ["a"]}},
         "spec.workers: Invalid value": {"workers": 0},
         "spec.checkpoint.uri: Invalid value": {"checkpoint": {"uri": "gs://bucket/x"}},
         'unknown field "spec.wrokers"': {"wrokers": 2},
