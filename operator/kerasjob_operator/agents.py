@@ -24,6 +24,10 @@ PUSHES_AT_ONCE = 16
 PUSHES_SECONDS = 10.0
 
 
+class SaysNo(Unavailable):
+    """An agent, or a proxy before it, answers, but not with what it was asked for."""
+
+
 class Agents:
     """One HTTP pool for all agents."""
 
@@ -87,7 +91,8 @@ class Agents:
             async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
                 text = await _read(answer)
                 if answer.status != 200:
-                    raise ValueError(f"{answer.status} {text[:200].decode(errors='replace')}")
+                    AGENT_REQUESTS.labels(what, "error").inc()
+                    raise SaysNo(f"{what} to {url}: {answer.status} {text[:200].decode(errors='replace')}")
                 # It takes no NaN, and no number that is none.
                 report = from_wire(WorkerReport, orjson.loads(text))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:

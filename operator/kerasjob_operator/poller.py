@@ -16,7 +16,7 @@ from kerasjob_core.cluster import Unavailable
 from kerasjob_core.conditions import is_finished, is_true
 from kerasjob_core.observed import Job, PodPhase, Worker
 from kerasjob_operator import logs
-from kerasjob_operator.agents import Agents
+from kerasjob_operator.agents import Agents, SaysNo
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Key, Store
 
@@ -130,9 +130,11 @@ class Poller:
         try:
             async with self._slots:
                 report = await self._agents.report(worker.endpoint, job.ref.uid)
-        except Unavailable:
-            # Not up yet, or gone: the pod's own state says which, unless its node cannot be reached.
-            self._store.put_silence(key, worker.name, time.time())
+        except Unavailable as error:
+            # Not up yet, or gone: the pod's own state says which, unless its node cannot be reached. One that says no
+            # and has never told of itself can be, so that it gets its ring.
+            if worker.report is not None or not isinstance(error, SaysNo):
+                self._store.put_silence(key, worker.name, time.time())
             if worker.report is not None:
                 self._set(key, self._clock() + self._often / 2)  # how the others do, and whether it comes back
             return

@@ -7,6 +7,7 @@ from tests.unit.operator.test_store import KEY, job, pod
 
 from kerasjob_api.wire import WorkerReport
 from kerasjob_core.cluster import Unavailable
+from kerasjob_operator.agents import SaysNo
 from kerasjob_operator.poller import Poller
 from kerasjob_operator.settings import OperatorSettings
 from kerasjob_operator.store import Store
@@ -26,13 +27,14 @@ class FakeAgents:
         self.asked = []
         self.slow = set()
         self.state, self.revision = "training", 1
+        self.error = Unavailable("nobody there")  # where `state` is None
 
     async def report(self, endpoint, _uid):
         self.asked.append(endpoint.host)
         if endpoint.host in self.slow:
             await asyncio.Event().wait()
         if self.state is None:
-            raise Unavailable("no")
+            raise self.error
         return WorkerReport(int(endpoint.host[-1]), 0, self.revision, self.state)
 
 
@@ -149,6 +151,19 @@ async def test_silence_is_no_news(store, poller, agents, changes):
     agents.state = None
     await round_of(poller, agents)
     assert changes == []
+
+
+@pytest.mark.parametrize(("error", "is_silent"), [(Unavailable("nobody there"), True), (SaysNo("503"), False)])
+async def test_who_says_no_from_the_beginning_can_be_reached(store, poller, agents, error, is_silent):
+    body = pod(2, uid="p0")
+    body["status"] |= {"podIP": "10.0.0.0", "conditions": [{"type": "Ready", "status": "True"}]}
+    store.put_pod(body)
+    store.put_job(job(ring=RING))
+    agents.state, agents.error = None, error
+    await round_of(poller, agents)
+    assert "10.0.0.0" in agents.asked
+    (worker,) = (worker for worker in store.workers(KEY) if worker.slot == 0)
+    assert (worker.silent_since is not None) == is_silent
 
 
 async def test_an_agent_that_answers_no_more_is_silent_until_it_does_and_all_are_asked(store, agents, poller, clock):
