@@ -45,6 +45,7 @@ class Poller:
         self._clock = clock
         self._is_leading = is_leading
         self._due: dict[Key, float] = {}
+        self._doubtful: set[Key] = set()  # jobs of which a worker has not answered
         self._heap: list[tuple[float, Key]] = []  # with entries that no longer count
         self._asked: dict[str, asyncio.Task[None]] = {}  # by pod uid, while they last
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -91,6 +92,7 @@ class Poller:
             job = self._store.job(key)
             if job is None or job.spec is None or is_finished(job.status):
                 del self._due[key]
+                self._doubtful.discard(key)
                 continue
             targets, interval = self._targets(job, leaders)
             # A little less than a whole number of rounds, so that none is missed by a hair.
@@ -103,7 +105,8 @@ class Poller:
         heapq.heappush(self._heap, (due, key))
 
     def _targets(self, job: Job, leader_interval: float) -> tuple[list[Worker], float]:
-        workers = self._store.workers((job.ref.namespace, job.ref.name))
+        key = (job.ref.namespace, job.ref.name)
+        workers = self._store.workers(key)
         workers = [w for w in workers if w.phase is PodPhase.RUNNING and w.endpoint is not None]
         if job.status.ring is None:
             return [w for w in workers if not w.ready], self._often  # what keeps it; a pod that is ready says enough
@@ -113,6 +116,8 @@ class Poller:
         leader = next(
             (w for w in workers if first and (w.slot, w.incarnation) == (first.slot, first.incarnation)), None
         )
+        if leader is not None and leader.report is None and key not in self._doubtful:
+            return [leader], self._often  # an operator that has just begun: most often this one trains
         if leader is None or leader.report is None or leader.report.state != WorkerState.TRAINING:
             return workers, self._often  # the others show who is to blame
         if any(worker.silent_since is not None for worker in workers):
@@ -133,6 +138,7 @@ class Poller:
         except Unavailable as error:
             # Not up yet, or gone: the pod's own state says which, unless its node cannot be reached. One that says no
             # and has never told of itself can be, so that it gets its ring.
+            self._doubtful.add(key)
             if worker.report is not None or not isinstance(error, SaysNo):
                 self._store.put_silence(key, worker.name, time.time())
             if worker.report is not None:

@@ -90,6 +90,7 @@ def push(draft: Draft) -> None:
     ring = draft.status.ring
     if ring is None or ring.broken:
         return
+    trains = is_true(draft.status, ConditionType.READY)
     order = Ring(
         job=draft.observed.job.ref.uid,
         revision=ring.revision,
@@ -105,6 +106,8 @@ def push(draft: Draft) -> None:
             continue
         if worker.silent_since is not None:
             continue
+        if worker.report is None and trains:
+            continue  # an operator that has just begun has not heard of it yet; it had the ring when all trained
         if worker.report is None or worker.report.revision < ring.revision:
             draft.actions.append(PushRing(worker.name, worker.endpoint, order))
 

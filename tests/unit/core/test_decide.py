@@ -1,5 +1,7 @@
 """What is decided, as sentences: start, ring, end."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.core.builders import NOW, a_job, progress
 
@@ -85,6 +87,12 @@ def test_once_all_train_the_job_runs():
 
 def test_a_job_that_runs_undisturbed_is_left_alone():
     assert a_job(2).running().decide() == Plan()
+
+
+def test_a_new_operator_which_has_heard_of_nobody_gives_nothing_to_a_job_that_trains():
+    job = a_job(2).running()
+    unheard = [replace(worker, report=None) for worker in job.seen().workers]
+    assert job.with_workers(*unheard).decide() == Plan()
 
 
 def test_a_job_that_is_being_deleted_is_left_alone():

@@ -90,10 +90,19 @@ async def test_all_workers_of_a_job_that_does_not_train_are_asked(store, poller,
 
 
 async def test_only_the_leader_of_a_job_that_trains_is_asked(store, poller, agents, clock):
+    """Also of one of which nothing is known yet, unless it does not answer."""
     store.put_job(job(**TRAINS))
-    assert await round_of(poller, agents) == ["10.0.0.0", "10.0.0.1"]  # nothing is known yet
+    assert await round_of(poller, agents) == ["10.0.0.0"]
     clock[0] = 1.0
     assert await round_of(poller, agents) == ["10.0.0.0"]
+
+
+async def test_of_one_that_trains_all_are_asked_where_the_leader_has_never_answered(store, poller, agents, clock):
+    store.put_job(job(**TRAINS))
+    agents.state = None
+    assert await round_of(poller, agents) == ["10.0.0.0"]
+    clock[0] = 1.0
+    assert await round_of(poller, agents) == ["10.0.0.0", "10.0.0.1"]
 
 
 async def test_all_are_asked_again_once_the_leader_does_not_train(store, poller, agents, clock):
@@ -184,8 +193,9 @@ async def test_an_agent_that_answers_no_more_is_silent_until_it_does_and_all_are
 
 
 async def test_one_that_was_silent_is_asked_until_it_answers_though_the_leader_trains(store, agents, poller, clock):
-    store.put_job(job(**TRAINS))
+    store.put_job(job(ring=RING))
     await asyncio.gather(*poller.round())
+    store.put_job(job(2, **TRAINS))
     store.put_silence(KEY, "m-1-0", 1.0)
     clock[0] += 60
     assert await round_of(poller, agents) == ["10.0.0.0", "10.0.0.1"]
