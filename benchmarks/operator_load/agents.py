@@ -15,11 +15,7 @@ from aiohttp import web
 
 from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.constants import AGENT_PORT
-from kerasjob_api.wire import (
-    Progress,
-    Ring,
-    WorkerReport,
-)
+from kerasjob_api.wire import Progress, Ring, WorkerReport
 
 
 class Agents:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
+from kerasjob_api.spec import CORE_OBJECTS
+
 # Deeper than any pod, and far from where parsers and printers give up.
 DEPTH_MAX = 32
 
+CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 # Lists of objects: what each entry is known by, and what else it must have where it is not an overlay's.
 KEYS: dict[str, tuple[str, type]] = {
-    "containers": ("name", str),
-    "initContainers": ("name", str),
-    "ephemeralContainers": ("name", str),
+    **dict.fromkeys(CONTAINERS, ("name", str)),
     "volumes": ("name", str),
     "env": ("name", str),
     "volumeMounts": ("mountPath", str),
@@ -28,7 +31,7 @@ KEYS: dict[str, tuple[str, type]] = {
 }
 OF_CONTAINERS = ("env", "envFrom", "ports", "volumeMounts")
 NEEDED = {"volumes": ("name",), "volumeMounts": ("name", "mountPath")}
-FIELDS = ("resources", "env", "envFrom", "volumes", "volumeMounts", "imagePullSecrets", "tolerations", "podTemplate")
+FIELDS = tuple(to_camel(name) for name in CORE_OBJECTS)
 
 
 def too_deep(data: dict[str, Any]) -> list[str]:
@@ -85,7 +88,7 @@ def _entry_faults(name: str, item: dict[str, Any], path: str, needed: tuple[str,
         given = item.get(field)
         if given is not None and (not isinstance(given, expected) or isinstance(given, bool)):
             faults.append(f"{path}.{field}: expected {'text' if expected is str else 'a number'}, got {given!r:.80}")
-    if name in ("containers", "initContainers", "ephemeralContainers"):
+    if name in CONTAINERS:
         for field in OF_CONTAINERS:
             faults += list_faults(field, item.get(field), f"{path}.{field}")
     return faults

@@ -8,18 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-MERGE_KEYS = {
-    "containers": "name",
-    "initContainers": "name",
-    "volumes": "name",
-    "env": "name",
-    "volumeMounts": "mountPath",
-    "imagePullSecrets": "name",
-    "ports": "containerPort",
-    "hostAliases": "ip",
-    "topologySpreadConstraints": "topologyKey",
-}
+from kerasjob_core.core_objects import KEYS
+
 APPENDED = ("tolerations", "envFrom", "readinessGates")
+MERGE_KEYS = {name: key for name, (key, _) in KEYS.items() if name not in APPENDED}
 
 
 def merge(base: Any, patch: Any, name: str = "") -> Any:

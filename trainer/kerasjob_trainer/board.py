@@ -20,9 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from kerasjob_api.codec import from_wire
 from kerasjob_api.constants import CONFIG_DIR, S3_DIR, TENSORBOARD_PORT
-from kerasjob_api.wire import (
-    WorkerConfig,
-)
+from kerasjob_api.wire import WorkerConfig
 from kerasjob_trainer import log as logs
 from kerasjob_trainer.log import log
 from kerasjob_trainer.processes import die_with_parent

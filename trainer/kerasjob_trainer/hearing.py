@@ -10,10 +10,7 @@ from typing import Any
 
 from kerasjob_api.codec import from_wire
 from kerasjob_api.constants import WorkerState
-from kerasjob_api.wire import (
-    FailureRecord,
-    Progress,
-)
+from kerasjob_api.wire import FailureRecord, Progress
 from kerasjob_trainer.held import Shelf, files_of_trainer
 from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.meters import Meters

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kerasjob_api.codec import from_wire, to_wire
-from kerasjob_api.wire import (
-    Member,
-)
+from kerasjob_api.wire import Member
 from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.sharing import Sent, Share
 

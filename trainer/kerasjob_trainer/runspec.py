@@ -11,13 +11,7 @@ from pathlib import Path
 
 from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.names import host_port
-from kerasjob_api.wire import (
-    CheckpointConfig,
-    ExportConfig,
-    KeepConfig,
-    ProgramConfig,
-    Ring,
-)
+from kerasjob_api.wire import CheckpointConfig, ExportConfig, KeepConfig, ProgramConfig, Ring
 from kerasjob_trainer.settings import Settings
 
 

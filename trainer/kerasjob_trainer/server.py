@@ -20,10 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from kerasjob_api.codec import from_wire, to_wire
-from kerasjob_api.wire import (
-    Ring,
-    WorkerReport,
-)
+from kerasjob_api.wire import Ring, WorkerReport
 from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import Saved
 from kerasjob_trainer.restore import RestorePoint

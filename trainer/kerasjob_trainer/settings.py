@@ -13,9 +13,7 @@ from pathlib import Path
 
 from kerasjob_api.codec import from_wire
 from kerasjob_api.constants import CODE_DIR, CONFIG_DIR, S3_DIR, TOKEN_DIR, TOKEN_KEY, WORK_DIR
-from kerasjob_api.wire import (
-    WorkerConfig,
-)
+from kerasjob_api.wire import WorkerConfig
 
 # The program of `program.source` and the place of all programs, below the work directory.
 SOURCE_NAME = "program.py"

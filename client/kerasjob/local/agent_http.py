@@ -12,10 +12,7 @@ from typing import Any
 
 from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.constants import WORKER_REPORT_MAX_BYTES
-from kerasjob_api.wire import (
-    Ring,
-    WorkerReport,
-)
+from kerasjob_api.wire import Ring, WorkerReport
 from kerasjob_core.cluster import Unavailable
 from kerasjob_core.observed import Endpoint
 

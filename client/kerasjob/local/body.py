@@ -24,10 +24,7 @@ from kerasjob_api.codec import to_wire
 from kerasjob_api.constants import Reason
 from kerasjob_api.names import pod_name
 from kerasjob_api.status import KerasJobStatus
-from kerasjob_api.wire import (
-    WorkerConfig,
-    WorkerReport,
-)
+from kerasjob_api.wire import WorkerConfig, WorkerReport
 from kerasjob_core.cluster import Conflict, NotFound, Refused, Unavailable
 from kerasjob_core.observed import Endpoint, Exit, Job, JobRef, Observed, PodPhase, Waiting, Worker
 from kerasjob_core.plan import ConfirmAbsent, CreateWorker, DeleteJob, DeleteWorker, EnsureBase, Event, PushRing

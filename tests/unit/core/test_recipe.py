@@ -13,9 +13,7 @@ from tests.unit.core.builders import a_job
 from kerasjob_api.codec import from_wire, to_wire
 from kerasjob_api.constants import RECIPE_MAX_BYTES
 from kerasjob_api.recipe import recipe_faults
-from kerasjob_api.wire import (
-    ProgramConfig,
-)
+from kerasjob_api.wire import ProgramConfig
 from kerasjob_core.observed import JobRef
 from kerasjob_core.validate import parse_spec
 from kerasjob_core.worker_config import worker_config

@@ -12,10 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerasjob_api.codec import to_wire
-from kerasjob_api.wire import (
-    Metric,
-    Progress,
-)
+from kerasjob_api.wire import Metric, Progress
 from kerasjob_trainer.manifests import now
 from kerasjob_trainer.meters import STEP_BUCKETS, Histogram
 from kerasjob_trainer.trainer.control import Control
