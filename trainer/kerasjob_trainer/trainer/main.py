@@ -64,16 +64,16 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         control.send("formed")
         _run_program(spec)
         sys.stdout.flush()
-        session.check_ring()
+        session.losses.check()
         meet(strategy)  # of a loss in what was no `fit`, and which the program has caught, only this tells
         if spec.export is not None and spec.is_leader:
             export(session.last_model, spec.export, Path(spec.exported))
         barrier(strategy)
     except BaseException as error:
         traceback.print_exception(error)
-        code, record = classify(session.lost or error, spec, session.num_steps)
+        code, record = classify(session.losses.first or error, spec, session.num_steps)
         if code is ExitCode.CLUSTER_FAULT:
-            session.rescue(error)
+            session.losses.remember(error)
         control.send("failure", record=to_wire(record))
         log.error("the program ended: %s: %s", record.reason, record.message.splitlines()[:1])
         return code

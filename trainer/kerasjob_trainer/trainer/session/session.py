@@ -6,15 +6,11 @@ workers, devices and versions are the same.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import inspect
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,11 +24,11 @@ from kerasjob_trainer.log import log, set_step
 from kerasjob_trainer.manifests import checkpoint_id
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
-from kerasjob_trainer.trainer.failure import PeerLost, lost_peer
 from kerasjob_trainer.trainer.session import callback_state, fingerprints, iterators, randomness, variables
 from kerasjob_trainer.trainer.session.call import Call
 from kerasjob_trainer.trainer.session.data_wait import DataWait
 from kerasjob_trainer.trainer.session.keeping import Keeping
+from kerasjob_trainer.trainer.session.losses import Losses
 from kerasjob_trainer.trainer.session.models import Models
 from kerasjob_trainer.trainer.session.progress import Meter
 from kerasjob_trainer.trainer.session.rebuilding import rebuild
@@ -63,7 +59,7 @@ class Session:
         self._inside = False
         self._call: Call | None = None
         self._evaluating = False
-        self.lost: BaseException | None = None  # what TensorFlow said of the loss of a peer
+        self.losses = Losses(spec.num_workers, self._rescue)
         self._stop = threading.Event()
         self._program_dir = Path(spec.program_dir)
 
@@ -98,7 +94,7 @@ class Session:
             self._inside = True
             self._control.send("fit", inside=True)
             try:
-                with self._losses_remembered():
+                with self.losses.remembered():
                     history = self._fit(fit, model, arguments)
             finally:
                 self._inside, self._call = False, None
@@ -117,7 +113,7 @@ class Session:
             bound = inspect.signature(evaluate).bind(model, *args, **kwargs)
             wants_dict = bound.arguments.get("return_dict", False)
             bound.arguments["return_dict"] = True
-            with self._losses_remembered():
+            with self.losses.remembered():
                 answer = evaluate(*bound.args, **bound.kwargs)
             result = self._remember(model, answer)
             return result if wants_dict else model._flatten_metrics_in_order(result)
@@ -132,7 +128,7 @@ class Session:
         trainer.fit, trainer.evaluate = session_fit, session_evaluate
         trainer._get_metrics_result_or_logs = session_logs_of_epoch
         for name in ("predict", "train_on_batch", "test_on_batch", "predict_on_batch"):
-            setattr(trainer, name, self._remembering_losses(getattr(trainer, name)))
+            setattr(trainer, name, self.losses.remembering(getattr(trainer, name), lambda: self._inside))
         iterators.install()
         self._data_wait.install()
         self._models.install()
@@ -287,39 +283,9 @@ class Session:
         sys.stdout.flush()
         os._exit(ExitCode.PREEMPTED)
 
-    def check_ring(self) -> None:
-        """Raises PeerLost where a peer was lost, whatever the program has made of that: it cannot go on."""
-        if self.lost is not None:
-            raise PeerLost("another worker was lost: the program is run again from where it was") from self.lost
-
-    @contextlib.contextmanager
-    def _losses_remembered(self) -> Iterator[None]:
-        """Around what waits for the other workers. The loss of one is raised as PeerLost."""
-        self.check_ring()
-        try:
-            yield
-        except Exception as error:
-            if self._spec.num_workers == 1 or not lost_peer(error):
-                raise
-            self.rescue(error)
-            self.check_ring()
-
-    def _remembering_losses(self, method: Any) -> Any:
-        @functools.wraps(method)
-        def remembering(*args: Any, **kwargs: Any) -> Any:
-            with contextlib.nullcontext() if self._inside else self._losses_remembered():
-                return method(*args, **kwargs)
-
-        return remembering
-
-    def rescue(self, error: BaseException) -> None:
-        """A peer was lost: tells the last whole step that this worker holds, where that is known."""
-        if self.lost is not None:
-            return
-        self.lost = error
+    def _rescue(self) -> None:
+        """Tells the last whole step that this worker holds, where that is known."""
         self._keeping.wait_no_longer()
-        with contextlib.suppress(ValueError):  # not in the main thread, where it cannot arrive
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._control.send("rescuing")
         started, call = time.monotonic(), self._call
         try:
