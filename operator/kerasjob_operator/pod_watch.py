@@ -13,10 +13,11 @@ import time
 from typing import Any
 
 from kerasjob_api.constants import Label
+from kerasjob_operator import pods
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
 from kerasjob_operator.listing import take_over
 from kerasjob_operator.metrics import LAST_EVENT
-from kerasjob_operator.store import Store, pod_key
+from kerasjob_operator.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class PodWatch:
 
     def _take(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "DELETED":
-            key, metadata = pod_key(body), body["metadata"]
+            key, metadata = pods.job_of(body), body["metadata"]
             if key is not None:
                 self._store.drop_pod(key, metadata["name"], metadata["uid"])
         elif kind in ("ADDED", "MODIFIED"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasjob_api.constants import AGENT_PORT, CONTAINER_NAME, TF_PORT_BASE, Label
+from kerasjob_api.constants import AGENT_PORT, CONTAINER_NAME, KIND, TF_PORT_BASE, Label
 from kerasjob_api.wire import FailureRecord
 from kerasjob_core.observed import Endpoint, Exit, PodPhase, Waiting, Worker
 from kerasjob_core.times import from_rfc3339
@@ -46,6 +46,18 @@ def worker(pod: dict[str, Any], known: Worker | None = None) -> Worker | None:
         report=known.report if known is not None else None,
         silent_since=known.silent_since if known is not None else None,
     )
+
+
+def job_of(body: dict[str, Any]) -> tuple[str, str] | None:
+    """Namespace and name of the job that a pod belongs to."""
+    name = (body["metadata"].get("labels") or {}).get(Label.JOB)
+    return (body["metadata"]["namespace"], name) if name else None
+
+
+def owner(metadata: dict[str, Any]) -> str:
+    """The uid of the job that owns a pod: labels can be copied, an owner is checked by the garbage collector."""
+    owners = metadata.get("ownerReferences") or []
+    return next((str(owner["uid"]) for owner in owners if owner.get("kind") == KIND), "")
 
 
 def is_being_made(pod: dict[str, Any]) -> bool:

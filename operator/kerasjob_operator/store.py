@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kerasjob_api import names
-from kerasjob_api.constants import KIND, Label
 from kerasjob_api.names import pod_name
 from kerasjob_api.wire import WorkerReport
 from kerasjob_core.conditions import is_finished
@@ -132,7 +131,7 @@ class Store:
 
     def put_pod(self, body: dict[str, Any]) -> None:
         """A pod of ours as the API server has it. Older than what is known: ignored."""
-        key = pod_key(body)
+        key = pods.job_of(body)
         if key is None or self._is_gone(body["metadata"]):
             return
         metadata = body["metadata"]
@@ -147,7 +146,7 @@ class Store:
         is_being_made = pods.is_being_made(body)
         if is_being_made and record.waiting is None and known is not None and _is_trouble(known.waiting):
             record = replace(record, waiting=known.waiting)  # of this the pod itself says nothing
-        entry.pods[record.name] = _Pod(record, _owner(metadata), version, is_being_made)
+        entry.pods[record.name] = _Pod(record, pods.owner(metadata), version, is_being_made)
         entry.confirmed_absent.discard(record.name)
         if old is None or old.worker != record:
             self.on_change(key)
@@ -296,21 +295,9 @@ def _is_trouble(waiting: Waiting | None) -> bool:
     return waiting is not None and waiting.reason == FAILED_MOUNT
 
 
-def pod_key(body: dict[str, Any]) -> Key | None:
-    """The job that a pod belongs to."""
-    name = (body["metadata"].get("labels") or {}).get(Label.JOB)
-    return (body["metadata"]["namespace"], name) if name else None
-
-
 def _needs(ref: JobRef) -> tuple[str, ...]:
     """Names of what a job's pods mount, as the kubelet quotes them."""
     return f'"{names.plan_name(ref.name)}"', f'"{names.secret_name(ref.name, ref.uid)}"'
-
-
-def _owner(metadata: dict[str, Any]) -> str:
-    """The uid of the job that owns a pod: labels can be copied, an owner is checked by the garbage collector."""
-    owners = metadata.get("ownerReferences") or []
-    return next((str(owner["uid"]) for owner in owners if owner.get("kind") == KIND), "")
 
 
 def _without_numbers(rejection: Waiting | None) -> tuple[str, str] | None:

@@ -12,7 +12,8 @@ from kerasjob import LoadedJob
 from kerasjob.local.body import LocalCluster
 from kerasjob.local.state import JobDir
 from kerasjob.local.uris import UriMap
-from kerasjob_api.spec import KerasJobSpec, Program
+from kerasjob_api.spec import KerasJobSpec
+from kerasjob_api.spec_program import Program
 
 AGENT = (sys.executable, str(Path(__file__).parent / "fake_agent.py"))
 SPEC = KerasJobSpec(workers=2, program=Program(script="train.py", args=("steps=1000",)))

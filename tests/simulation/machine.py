@@ -11,8 +11,9 @@ from tests.simulation.body import NAMESPACE, Crash, Late, SimulatedCluster, end_
 from tests.simulation.world import JOB, World
 
 from kerasjob_api.constants import ConditionType
-from kerasjob_api.spec import Elastic, KerasJobSpec, Program
+from kerasjob_api.spec import Elastic, KerasJobSpec
 from kerasjob_api.spec_failure import FailurePolicy, FailureRule, OnExitCodes
+from kerasjob_api.spec_program import Program
 from kerasjob_api.wire import FailureRecord, TrainerExit
 from kerasjob_core.cluster import ClusterError, QuotaExceeded, Refused, Unavailable
 from kerasjob_core.conditions import is_true

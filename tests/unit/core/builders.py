@@ -5,8 +5,9 @@ a_job(2).running().worker(1, ended=137)
 
 from dataclasses import dataclass, field, replace
 
-from kerasjob_api.spec import KerasJobSpec, Program
+from kerasjob_api.spec import KerasJobSpec
 from kerasjob_api.spec_failure import FailurePolicy
+from kerasjob_api.spec_program import Program
 from kerasjob_api.status import KerasJobStatus, RingMember, RingStatus, SlotStatus
 from kerasjob_api.wire import CheckpointRef, FailureRecord, Metric, Progress, TrainerExit, WorkerReport
 from kerasjob_core.decide import decide
