@@ -22,6 +22,7 @@ from kerasjob_api.wire import WorkerReport
 from kerasjob_core.conditions import is_finished
 from kerasjob_core.observed import Job, JobRef, Observed, Waiting, Worker
 from kerasjob_operator import jobs, pods
+from kerasjob_operator.gone import Gone
 from kerasjob_operator.listing import Listing
 
 Key = tuple[str, str]
@@ -53,9 +54,7 @@ class Store:
     def __init__(self, default_image: str, on_change: Callable[[Key], None] = lambda _key: None) -> None:
         self._default_image = default_image
         self._entries: dict[Key, _Entry] = defaultdict(_Entry)
-        # Uids that are gone: a listing that was under way when they went must not bring them back. Two generations.
-        self._gone: set[tuple[str, str]] = set()  # (namespace, uid)
-        self._gone_before: set[tuple[str, str]] = set()
+        self._gone = Gone()
         self.on_change = on_change
 
     def observe(self, key: Key) -> Observed | None:
@@ -104,7 +103,7 @@ class Store:
     def put_job(self, body: dict[str, Any]) -> None:
         """A KerasJob as the API server has it. Older than what is known: ignored."""
         metadata = body["metadata"]
-        if self._is_gone(metadata):
+        if self._gone.has(metadata["namespace"], metadata["uid"]):
             return
         key = (metadata["namespace"], metadata["name"])
         entry, version = self._entries[key], int(metadata["resourceVersion"])
@@ -121,7 +120,7 @@ class Store:
 
     def drop_job(self, key: Key, uid: str) -> None:
         """The job is gone."""
-        self._gone.add((key[0], uid))
+        self._gone.add(key[0], uid)
         entry = self._entries.get(key)
         if entry is None or entry.job is None or entry.job.ref.uid != uid:
             return
@@ -132,9 +131,9 @@ class Store:
     def put_pod(self, body: dict[str, Any]) -> None:
         """A pod of ours as the API server has it. Older than what is known: ignored."""
         key = pods.job_of(body)
-        if key is None or self._is_gone(body["metadata"]):
-            return
         metadata = body["metadata"]
+        if key is None or self._gone.has(metadata["namespace"], metadata["uid"]):
+            return
         entry, version = self._entries[key], int(metadata["resourceVersion"])
         old = entry.pods.get(metadata["name"])
         if old is not None and version <= old.version:
@@ -153,7 +152,7 @@ class Store:
 
     def drop_pod(self, key: Key, name: str, uid: str) -> None:
         """A pod is gone."""
-        self._gone.add((key[0], uid))
+        self._gone.add(key[0], uid)
         entry = self._entries.get(key)
         if entry is None or name not in entry.pods or entry.pods[name].worker.uid != uid:
             return
@@ -242,7 +241,7 @@ class Store:
         entry = self._entries[key]
         known = entry.pods.pop(pod, None)
         if known is not None:
-            self._gone.add((key[0], known.worker.uid))
+            self._gone.add(key[0], known.worker.uid)
         entry.confirmed_absent.add(pod)
         self.on_change(key)
 
@@ -267,9 +266,7 @@ class Store:
 
     def forget_the_gone(self, namespace: str | None = None) -> None:
         """After a full listing of a namespace or of all: what went before the one before cannot come back."""
-        gone = {entry for entry in self._gone if namespace in (None, entry[0])}
-        self._gone_before = {entry for entry in self._gone_before if namespace not in (None, entry[0])} | gone
-        self._gone -= gone
+        self._gone.listed(namespace)
 
     def look_again(self) -> None:
         """Makes all jobs due."""
@@ -279,10 +276,6 @@ class Store:
 
     def _of(self, namespace: str | None) -> list[tuple[Key, _Entry]]:
         return [(key, entry) for key, entry in self._entries.items() if namespace in (None, key[0])]
-
-    def _is_gone(self, metadata: dict[str, Any]) -> bool:
-        entry = metadata["namespace"], metadata["uid"]
-        return entry in self._gone or entry in self._gone_before
 
     def _forget_if_empty(self, key: Key) -> None:
         entry = self._entries[key]

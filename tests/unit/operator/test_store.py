@@ -140,7 +140,7 @@ def test_nothing_stays_of_what_is_gone(store):
     store.set_rejection(KEY, Waiting("QuotaExceeded", "the pass was under way when the job went"))
     for version in (2, 3, 4):
         list_all(store, version, [], [])
-    assert (store._entries, store._gone, store._gone_before) == ({}, set(), set())
+    assert (store._entries, store._gone._now, store._gone._before) == ({}, set(), set())
 
 
 def test_a_pod_shows_that_the_base_is_there(store):
