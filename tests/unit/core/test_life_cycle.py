@@ -353,6 +353,7 @@ def test_the_status_of_a_thousand_workers_is_bounded():
     job = job.with_workers(dataclasses.replace(workers[0], report=report), *workers[1:]).next()
     assert len(job.status.progress.metrics) == 32
     draft = Draft(job.seen(), NOW, Settings())
+    draft.set(workers=draft.status.workers.model_copy(update={"done": tuple(range(1024))}))
     for type_ in ConditionType:
         draft.condition(type_, True, Reason.STORAGE_ERROR, long)
     for slot in range(9):
