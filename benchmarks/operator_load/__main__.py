@@ -42,6 +42,9 @@ SETTINGS = {
     "KERASJOB_POLL_INTERVAL_SECONDS": "1",
     "KERASJOB_PROGRESS_INTERVAL_SECONDS": "15",
     "KERASJOB_LOG_LEVEL": "WARNING",
+    # As in the operator's image.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
 }
 Result = dict[str, Any]
 

@@ -14,7 +14,6 @@ from typing import Any
 import kopf
 
 from kerasjob_api import constants as c
-from kerasjob_operator import json_text
 from kerasjob_operator.hearing import Hearing
 from kerasjob_operator.listing import take_over
 from kerasjob_operator.metrics import LAST_EVENT
@@ -53,7 +52,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.level = logging.WARNING
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = 500
+    settings.watching.reconnect_backoff = 2
     settings.networking.request_timeout = 30
     settings.networking.enforce_retry_after = True
     settings.persistence.progress_storage = settings.persistence.diffbase_storage = _KeepNothing()
@@ -66,11 +65,10 @@ def register(
 ) -> kopf.OperatorRegistry:
     """The handlers, bound to a store. `call`: calls a function where the store lives, which may be another thread."""
     registry = kopf.OperatorRegistry()
-    json_text.teach_kopf()
 
     def take(kind: str | None, body: dict[str, Any]) -> None:
         metadata = body["metadata"]
-        hearing.hear(metadata["resourceVersion"])
+        hearing.hear(int(metadata["resourceVersion"]))
         if kind == "DELETED":
             store.drop_job((metadata["namespace"], metadata["name"]), metadata["uid"])
         else:

@@ -27,12 +27,12 @@ class Hearing:
         self._has_begun = False
 
     def begin(self) -> None:
-        """The watch is started. What was listed before it may be gone before it lists, and then is never heard of."""
+        """The watch is started: from now on it should tell something."""
         self._has_begun = True
 
-    def hear(self, version: str) -> None:
-        """The watch has told of an object at a version."""
-        self._heard = max(self._heard, int(version))
+    def hear(self, version: int) -> None:
+        """The watch has told of an object at a version, or is to tell of what comes after it."""
+        self._heard = max(self._heard, version)
         if self._awaited and self._heard >= max(self._awaited):
             self._awaited, self._behind_since = [], None
 

@@ -1,4 +1,4 @@
-"""The jobs of one namespace, or of all: kopf's watch of them, and a full listing every few minutes.
+"""The jobs of one namespace, or of all: a full listing every few minutes, and kopf's watch, which begins from one.
 
 Each kopf has a thread of its own: where it ends, because a namespace is gone for example, it takes along all tasks of
 its loop, and must not end the operator of the other namespaces. It is started again.
@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import kopf
 import uvloop
 from kopf._core.engines.peering import Identity
 
 from kerasjob_api import constants as c
-from kerasjob_operator import handlers
+from kerasjob_operator import handlers, kopf_reading
 from kerasjob_operator.api_client import ApiError, KubernetesApi, Resource
 from kerasjob_operator.hearing import Hearing
 from kerasjob_operator.pod_watch import REFUSED, seconds_to_wait
@@ -40,6 +41,8 @@ class JobWatch:
         self._namespace = namespace
         self._resync_seconds = resync_seconds
         self._ready, self._stop = threading.Event(), threading.Event()
+        self._lists = asyncio.Lock()
+        self._new_version: int | None = None  # of a listing that no watch has begun from
         self.hearing = Hearing(c.PLURAL)
         self.listed = asyncio.Event()
         self.last_listing = time.monotonic()
@@ -57,6 +60,7 @@ class JobWatch:
             wait = self._resync_seconds
             try:
                 await self._list()
+                self._store.forget_the_gone(self._namespace)
             except ApiError as error:
                 self.refused = error.code in REFUSED
                 log.warning("jobs of %s could not be listed, will be tried again: %s", self._where, error)
@@ -85,10 +89,20 @@ class JobWatch:
             self._stop.set()
 
     def _run_kopf(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+        async def version_of_listing() -> int:
+            listing = asyncio.run_coroutine_threadsafe(self.begin(), loop)
+            try:
+                return await asyncio.wrap_future(listing)
+            except ApiError as error:
+                log.warning("jobs of %s could not be listed for the watch of them: %s", self._where, error)
+                # kopf tries these again soon; with any other it ends.
+                raise aiohttp.ClientConnectionError(str(error)) if error.code not in REFUSED else error from error
+
         def in_our_loop(function: Callable[..., None], *arguments: Any) -> None:
             with contextlib.suppress(RuntimeError):  # the process ends
                 loop.call_soon_threadsafe(function, *arguments)
 
+        kopf_reading.teach_kopf(version_of_listing)
         operator = kopf.operator(
             registry=handlers.register(self._store, self.hearing, in_our_loop),
             settings=handlers.kopf_settings(),
@@ -108,6 +122,15 @@ class JobWatch:
         finally:
             in_our_loop(ended.set)
 
+    async def begin(self) -> int:
+        """Of which version on the watch is to tell."""
+        if self._new_version is None:
+            await self._list()
+        version, self._new_version = self._new_version, None
+        assert version is not None
+        self.hearing.hear(version)
+        return version
+
     async def _list(self) -> None:
         versions: list[int] = []
 
@@ -115,13 +138,14 @@ class JobWatch:
             versions.append(int(body["metadata"]["resourceVersion"]))
             self._store.put_job(body)
 
-        listing = await self._api.list_all(JOBS, self._namespace, take)
-        self._store.keep_jobs(listing, self._namespace)
-        self._store.forget_the_gone(self._namespace)
+        async with self._lists:
+            listing = await self._api.list_all(JOBS, self._namespace, take)
+            self._store.keep_jobs(listing, self._namespace)
         if missed := self.hearing.listed(versions):
             log.warning("the watch of jobs of %s has not told of %s changes that are minutes old", self._where, missed)
         self.refused = False
         self.last_listing, self.listed_at = time.monotonic(), time.time()
+        self._new_version = listing.version
         self.listed.set()
 
     @property

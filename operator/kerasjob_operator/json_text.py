@@ -1,17 +1,15 @@
 """JSON from the API server, which stores objects nested ten thousand deep where parsers give up at a thousand.
 
 One such object must not keep a whole listing from being read: what is nested too deeply is cut off, and the object
-found faulty for what is left. kopf reads by the same rule.
+found faulty for what is left.
 """
 
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
-from kopf._cogs.clients import api as kopf_api
 
 # Within a listing; objects that are meant to work have far less.
 DEPTH_MAX = 200
@@ -42,14 +40,3 @@ def cut(data: bytes) -> bytes:
                 begin = token.end()
             depth -= 1
     return b"".join([*parts, data[begin:]])
-
-
-def teach_kopf() -> None:
-    """Has kopf read its listings and its watch so: with Python's parser one such object ends the watch for all."""
-    request = kopf_api.request
-
-    async def get(url: str, **how: Any) -> Any:
-        async with await request(method="get", url=url, **how) as response:
-            return await response.json(loads=loads)
-
-    vars(kopf_api).update(get=get, json=SimpleNamespace(loads=loads))

@@ -494,6 +494,22 @@ def test_the_watch_hears_of_what_the_operator_writes(jobs, kubelet, operator):
     eventually(lambda: value(operator, heard) > began)
 
 
+def test_an_operator_that_starts_lists_the_jobs_once(jobs, operator, plane):
+    """kopf, which would list them again, begins a task for each of them before it goes through the first."""
+
+    def lists() -> int:
+        events = map(json.loads, plane.audit_log.read_text().splitlines())
+        kinds = [(e["verb"], e["objectRef"].get("resource"), e["stage"]) for e in events if "objectRef" in e]
+        return kinds.count(("list", "kerasjobs", "ResponseComplete"))
+
+    operator.stop()
+    before = lists()
+    operator.start()
+    jobs.apply("heard-of")
+    jobs.wait_for_pods("heard-of-0-0")
+    assert lists() == before + 1
+
+
 def test_the_operator_ends_when_it_is_told_to(operator):
     assert operator.stop() == 0
     assert "Traceback" not in operator.log.read_text()

@@ -19,7 +19,7 @@ def hearing(now):
 
 
 def test_a_watch_where_nothing_happens_is_not_deaf(hearing, now):
-    hearing.hear("7")
+    hearing.hear(7)
     for _ in range(5):
         assert hearing.listed([5, 7]) == 0
         now[0] += 300
@@ -29,14 +29,14 @@ def test_a_watch_where_nothing_happens_is_not_deaf(hearing, now):
 def test_a_change_that_is_heard_a_moment_after_the_listing_is_no_miss(hearing, now):
     hearing.listed([7])
     now[0] += 1
-    hearing.hear("8")
+    hearing.hear(8)
     now[0] += DEAF_SECONDS + 1
     assert not hearing.is_deaf
     assert hearing.listed([7, 8]) == 0
 
 
 def test_a_watch_that_misses_changes_is_deaf_and_they_are_counted(hearing, now):
-    hearing.hear("7")
+    hearing.hear(7)
     before = MISSED_EVENTS.labels("kerasjobs")._value.get()
     hearing.listed([7, 8, 9])
     assert not hearing.is_deaf
@@ -45,7 +45,7 @@ def test_a_watch_that_misses_changes_is_deaf_and_they_are_counted(hearing, now):
     assert hearing.listed([7, 8, 9]) == 2
     assert MISSED_EVENTS.labels("kerasjobs")._value.get() == before + 2
     assert hearing.is_deaf, "since the first listing that it missed"
-    hearing.hear("9")
+    hearing.hear(9)
     assert not hearing.is_deaf
 
 
