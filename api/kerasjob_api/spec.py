@@ -201,7 +201,7 @@ class KerasJobSpec(Model):
         default=600,
         ge=10,
         le=864_000,
-        description="How long training may go without a step before it is restarted.",
+        description="How long `fit`, `evaluate` and `predict` may go without a step before training is restarted.",
     )
     termination_grace_period_seconds: int = Field(
         default=120,

@@ -84,6 +84,17 @@ def test_a_trainer_that_is_frozen_shows_its_stacks(job, tmp_path):
     assert "on_train_batch_begin" in worker.log()
 
 
+def test_a_long_evaluation_is_no_stall_and_data_that_hangs_is_one_outside_of_fit_too(job, tmp_path):
+    gates = Gates(tmp_path / "gates", "hung")
+    made = job("evaluates.py", 10, gates.folder, workers=1, config={"stallTimeoutSeconds": 8})
+    (worker,) = made.start_all()
+    made.form()
+    lost = worker.wait_for_state("lost")["trainerExit"]
+    assert (lost["code"], lost["reason"]) == (21, "Stalled")
+    assert "evaluated\n" in worker.log()
+    assert "in hung" in worker.log()  # where it stood
+
+
 def ring_of(made, worker, revision):
     member = {"slot": 0, "incarnation": 0, "host": "127.0.0.1", "agentPort": worker.port, "port": 1}
     return {"protocol": 1, "job": made.uid, "revision": revision, "members": [member]}

@@ -72,8 +72,8 @@ def _hear_current(run: Run, message: dict[str, Any], status: Status, meters: Met
     if kind == "formed" and status.state is WorkerState.FORMING:
         run.watched = False
         status.move(WorkerState.TRAINING)
-    elif kind == "fit":
-        run.watched = message["inside"]
+    elif kind == "watched":
+        run.watched = message["on"]
     elif kind == "progress":
         status.set(progress=from_wire(Progress, message["progress"]))
         meters.trainer_says(message)

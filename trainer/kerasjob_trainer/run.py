@@ -35,7 +35,7 @@ class Run:
     kill_at: float | None = None
     dumping: bool = False  # told to write its stacks, before it is killed
     last_move: float = field(default_factory=time.monotonic)
-    watched: bool = True  # forming, or inside a fit: moves are due
+    watched: bool = True  # forming, or inside of a fit, an evaluate or a predict: moves are due
     ended_by_us: tuple[ExitCode, str] | None = None  # why the agent has ended it
     notice_by: float | None = None  # told that another worker is lost: to begin to end until then
     watch: Watch | None = None

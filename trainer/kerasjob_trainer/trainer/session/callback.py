@@ -80,7 +80,6 @@ class SessionCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._seen.notify_all()
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._meter.beat()
         self._hooks.validation_goes_on()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -1,4 +1,7 @@
-"""Puts the session into Keras's iterators over epochs: before the first epoch, and around the steps of each."""
+"""Puts the session into Keras's iterators over epochs: before the first epoch, and around the steps of each.
+
+`fit` has such iterators, for its validation too, and so have `evaluate` and `predict`.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ _WRAPPER = "_kerasjob_steps"
 _on_reset: list[Callable[[Any], None]] = []
 
 
-def install() -> None:
-    """Makes `at_first_reset` and `wrap_steps` work."""
+def install(beat: Callable[[], None]) -> None:
+    """Makes `at_first_reset` and `wrap_steps` work. `beat`: called after each step, whatever it is a step of."""
 
     def reset(self: Any) -> None:
         EpochIterator.reset(self)
@@ -29,7 +32,9 @@ def install() -> None:
     def _enumerate_iterator(self: Any) -> Iterator[Step]:
         steps = EpochIterator._enumerate_iterator(self)
         wrapper = getattr(self, _WRAPPER, None)
-        return steps if wrapper is None else wrapper(self, steps)  # type: ignore[no-any-return]
+        for step in steps if wrapper is None else wrapper(self, steps):
+            yield step
+            beat()
 
     keras_trainer.TFEpochIterator.reset = reset
     keras_trainer.TFEpochIterator._enumerate_iterator = _enumerate_iterator

@@ -40,6 +40,7 @@ from kerasjob_trainer.trainer.session.records import (
     plain,
     recorded_result,
 )
+from kerasjob_trainer.trainer.session.watch import Watch
 from kerasjob_trainer.trainer.strategy import abort_collectives
 
 
@@ -59,6 +60,7 @@ class Session:
         self._inside = False
         self._call: Call | None = None
         self._evaluating = False
+        self._watch = Watch(control)
         self.losses = Losses(spec.num_workers, self._rescue)
         self._stop = threading.Event()
         self._program_dir = Path(spec.program_dir)
@@ -92,13 +94,11 @@ class Session:
             arguments = dict(bound.arguments)
             del arguments["self"]
             self._inside = True
-            self._control.send("fit", inside=True)
             try:
-                with self.losses.remembered():
+                with self._watch.on(), self.losses.remembered():
                     history = self._fit(fit, model, arguments)
             finally:
                 self._inside, self._call = False, None
-                self._control.send("fit", inside=False)
             if self._stop.is_set():  # asked for after the last boundary
                 self._end_preempted()
             return history
@@ -113,7 +113,7 @@ class Session:
             bound = inspect.signature(evaluate).bind(model, *args, **kwargs)
             wants_dict = bound.arguments.get("return_dict", False)
             bound.arguments["return_dict"] = True
-            with self.losses.remembered():
+            with self._watch.on(), self.losses.remembered():
                 answer = evaluate(*bound.args, **bound.kwargs)
             result = self._remember(model, answer)
             return result if wants_dict else model._flatten_metrics_in_order(result)
@@ -127,9 +127,10 @@ class Session:
         session_fit.__doc__, session_evaluate.__doc__ = fit.__doc__, evaluate.__doc__
         trainer.fit, trainer.evaluate = session_fit, session_evaluate
         trainer._get_metrics_result_or_logs = session_logs_of_epoch
+        trainer.predict = self._watch.on()(trainer.predict)
         for name in ("predict", "train_on_batch", "test_on_batch", "predict_on_batch"):
             setattr(trainer, name, self.losses.remembering(getattr(trainer, name), lambda: self._inside))
-        iterators.install()
+        iterators.install(self._meter.beat)
         self._data_wait.install()
         self._models.install()
         set_step(lambda: self.num_steps)
