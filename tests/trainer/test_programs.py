@@ -84,6 +84,18 @@ def test_a_trainer_that_is_frozen_shows_its_stacks(job, tmp_path):
     assert "on_train_batch_begin" in worker.log()
 
 
+@pytest.mark.parametrize(("workers", "threads"), [(1, 3), (2, 0)])
+def test_a_program_may_set_up_tensorflow_and_ask_for_determinism(job, workers, threads):
+    """As programs for GPUs do in their first lines: there is none here, and the checks of all settings are alike."""
+    made = job("sets_up.py", workers=workers)
+    (worker, *_) = made.start_all()
+    made.form()
+    assert len(made.finish()["histories"]) == 1
+    assert f"threads: {threads}\nbytes: [0]\n" in worker.log()
+    is_said = "set_logical_device_configuration of the program changes nothing" in worker.log()
+    assert is_said == (workers > 1)
+
+
 def test_a_long_evaluation_is_no_stall_and_data_that_hangs_is_one_outside_of_fit_too(job, tmp_path):
     gates = Gates(tmp_path / "gates", "hung")
     made = job("evaluates.py", 10, gates.folder, workers=1, config={"stallTimeoutSeconds": 8})

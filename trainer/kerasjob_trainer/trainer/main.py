@@ -25,7 +25,7 @@ from kerasjob_trainer.log import log
 from kerasjob_trainer.recipe import running
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.staging.code import script_path
-from kerasjob_trainer.trainer import array_order, old_spellings, own_strategy, staged_datasets
+from kerasjob_trainer.trainer import array_order, late_settings, old_spellings, own_strategy, staged_datasets
 from kerasjob_trainer.trainer.control import Control
 from kerasjob_trainer.trainer.exporting import export
 from kerasjob_trainer.trainer.failure import classify
@@ -49,6 +49,7 @@ def run(spec: RunSpec, agent: socket.socket) -> int:
         enter_scope(strategy)
         repairs.apply(strategy)
         own_strategy.apply()
+        late_settings.apply()
         old_spellings.apply()
         keras.utils.set_random_seed(spec.seed % 2**32)
         array_order.apply()

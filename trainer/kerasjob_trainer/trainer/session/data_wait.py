@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.data.ops.iterator_ops import OwnedIterator
+from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 
@@ -26,16 +27,19 @@ class DataWait:
         return 0.0 if self._total is None else float(self._total.numpy())
 
     def install(self) -> None:
-        """Wraps what a function calls for its next data. After the strategy is made, with which TensorFlow begins."""
-        with tf.device("CPU:0"):  # not within a strategy: each worker has its own
-            self._total = ResourceVariable(0.0, trainable=False, dtype=tf.float64)
+        """Wraps what a function calls for its next data."""
         for name in ("_next_internal", "get_next_as_optional"):
             setattr(OwnedIterator, name, self._timed(getattr(OwnedIterator, name)))
 
     def _timed(self, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def timed(iterator: Any) -> Any:
-            if tf.executing_eagerly() or not self._is_training():
+            # TensorFlow refuses to tell the time where the program asks for determinism.
+            if tf.executing_eagerly() or not self._is_training() or is_op_determinism_enabled():
                 return read(iterator)
+            if self._total is None:
+                # Not before: it begins TensorFlow's runtime, which a program may have settings for.
+                with tf.init_scope(), tf.device("CPU:0"):  # not within a strategy: each worker has its own
+                    self._total = ResourceVariable(0.0, trainable=False, dtype=tf.float64)
             before = tf.timestamp()
             with tf.control_dependencies([before]):
                 data = read(iterator)

@@ -125,7 +125,7 @@ class Meter:
             stepSeconds=self._steps.total,
             samples=self._samples,
             dataWaitSeconds=self._data_wait.seconds,
-            gpuMemory=_gpu_memory(),
+            gpuMemory=memory_in_use("GPU"),
         )
 
     def _samples_per_second(self) -> float | None:
@@ -153,10 +153,13 @@ class Meter:
         return 100.0 * done / self._epochs, eta
 
 
-def _gpu_memory() -> list[int]:
-    """Bytes in use on each GPU."""
-    devices = tf.config.list_logical_devices("GPU")
-    return [tf.config.experimental.get_memory_info(device.name)["current"] for device in devices]
+def memory_in_use(kind: str) -> list[int]:
+    """Bytes that TensorFlow uses on each device of a kind. Of this worker: logical devices are those of all workers."""
+    numbers = range(len(tf.config.list_physical_devices(kind)))
+    try:
+        return [tf.config.experimental.get_memory_info(f"{kind}:{number}")["current"] for number in numbers]
+    except (RuntimeError, ValueError):  # an allocator that keeps no count: a chart lacks a line
+        return []
 
 
 def _numbers(logs: dict[str, Any]) -> list[tuple[str, float]]:
