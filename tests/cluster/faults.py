@@ -230,12 +230,11 @@ def histories(name: str) -> list[dict]:
 def run(names: list[str], epochs: int) -> list[Cost]:
     """All of them, one after the other. Raises AssertionError where the job does not end as one left alone."""
     cluster.apply(make("undisturbed", epochs, 0.0))
-    cluster.wait_for("undisturbed", cluster.phase_is("Succeeded", "Failed"), SECONDS)
-    expected = histories("undisturbed")
-    cluster.delete("undisturbed")
     cluster.apply(make(NAME, epochs, 0.1))
     costs = []
     try:
+        cluster.wait_for("undisturbed", cluster.phase_is("Succeeded", "Failed"), SECONDS)
+        expected = histories("undisturbed")
         cluster.wait_for(NAME, cluster.trains(), SECONDS)
         for number, name in enumerate(names):
             costs.append(inflict(FAULTS[name], first=number % 2 == 0))
@@ -244,6 +243,7 @@ def run(names: list[str], epochs: int) -> list[Cost]:
         assert seen[-1]["phase"] == "Succeeded", json.dumps(seen[-1], indent=1)
         assert histories(NAME) == expected, "not as the one that was left alone"
     finally:
+        cluster.delete("undisturbed")
         if not os.environ.get("KEEP"):
             cluster.delete(NAME)
     return costs
