@@ -32,7 +32,9 @@ cluster() {
   export PYTHONPATH=hack
   trap 'python -m kerasjob_cluster down' EXIT # also when a test failed: nothing of it stays on the machine
   python -m kerasjob_cluster up
-  pytest -q tests/cluster
+  pytest -q -m alone tests/cluster
+  # A worker more than cores: kubelets and grace periods are waited for.
+  pytest -q -m "not alone" -n 3 --dist loadfile --no-loadscope-reorder tests/cluster
   trap - EXIT
   python -m kerasjob_cluster down # fails where it left anything
 }

@@ -116,6 +116,17 @@ def trains(epoch: int = 1, step: int = 1) -> Callable[[dict], bool]:
     return check
 
 
+def trains_in_ring(revision: int, **losses: int) -> Callable[[dict], bool]:
+    """Whether a job trains in this ring or a later one, after these losses (`restarts`, `disruptions`)."""
+
+    def check(status: dict) -> bool:
+        lost = {name: status.get(name) for name in losses}
+        ring = status.get("ring") or {}
+        return status.get("phase") == "Running" and lost == losses and ring.get("revision", 0) >= revision
+
+    return check
+
+
 def condition(status: dict, type_: str) -> dict:
     return next((c for c in status.get("conditions", []) if c["type"] == type_), {"status": "False", "message": ""})
 

@@ -1,18 +1,37 @@
-"""Fixtures of the cluster tests. `hack/test.sh` brings the cluster up before and takes it down after them."""
+"""Fixtures of the cluster tests. `hack/test.sh` brings the cluster up before and takes it down after them.
 
+Most tests run beside each other. Those that are marked `alone` take nodes or the operator away from all others.
+"""
+
+import fcntl
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tests.cluster import cluster
 
 EXAMPLE = cluster.ROOT / "examples" / "mnist"
+
+
+# The longest first: at the end all workers of pytest wait for the one that began a long file late. A worker that has a
+# file of a single test is given another one at once: the fourth, a short one, waits for the first.
+FIRST = ("test_training", "test_wrong_input", "test_disruptions", "test_images", "test_examples", "test_tensorboard")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        ours = item.path.parent == Path(__file__).parent and item.path.stem in FIRST
+        return FIRST.index(item.path.stem) if ours else len(FIRST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,19 +46,43 @@ def example() -> dict:
     return yaml.safe_load((EXAMPLE / "kerasjob.yaml").read_text())
 
 
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], Any]], Any]:
+    """Makes what all of pytest's workers share (as JSON, in a folder of its own): the first that asks does."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def once(name: str, make: Callable[[Path], Any]) -> Any:
+        done = folder / f"{name}.json"
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                home = folder / name
+                home.mkdir()
+                done.write_text(json.dumps(make(home)))
+        return json.loads(done.read_text())
+
+    return once
+
+
 SMALL_DIGITS = "datasets/small/mnist.npz"
 
 
 @pytest.fixture(scope="session")
-def small_digits() -> str:
-    """The few thousand digits that come with the project, in the bucket: a run of many short epochs."""
-    cluster.s3().upload_file(str(EXAMPLE / "data" / "mnist.npz"), "kerasjob", SMALL_DIGITS)
-    return f"s3://kerasjob/{SMALL_DIGITS.removesuffix('mnist.npz')}"
+def small_digits(once) -> str:
+    """The few thousand digits that come with the project, in the bucket: a run of short epochs."""
+
+    def upload(_: Path) -> str:
+        cluster.s3().upload_file(str(EXAMPLE / "data" / "mnist.npz"), "kerasjob", SMALL_DIGITS)
+        return f"s3://kerasjob/{SMALL_DIGITS.removesuffix('mnist.npz')}"
+
+    return once("small-digits", upload)
 
 
 @pytest.fixture
 def job(example, small_digits):
-    """The example on few digits and 10 short epochs, under a name of its own; deleted afterwards."""
+    """The example on few digits and a few short epochs, under a name of its own; deleted afterwards."""
     made = []
 
     def make(name: str, **changes) -> dict:
@@ -57,27 +100,45 @@ def job(example, small_digits):
         cluster.delete(name)
 
 
-SMALL_ARGS = ["--epochs=10"]
+SMALL_EPOCHS = 6
+SMALL_ARGS = [f"--epochs={SMALL_EPOCHS}"]
 
 
-def unhurried(seconds: float) -> str:
-    """The example's program with a pause before each epoch: it lasts on a fast machine, too, with the same numbers."""
-    pause = f"lambda epoch, logs: __import__('time').sleep({seconds})"
+PAUSE = """
+import pathlib, time
+def pause(batch, logs=None):
+    if not pathlib.Path("/tmp/hurry").exists():
+        time.sleep(0.2)
+"""
+
+
+def unhurried() -> str:
+    """The example's program, which takes its time (most of two minutes) until it is told to hurry: it lasts as long as
+    a test needs it to, on a fast machine and on a slow one. Its numbers are the same."""
     program = (EXAMPLE / "train.py").read_text()
     assert program.count("callbacks=[") == 1
-    return program.replace("callbacks=[", f"callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin={pause}),")
+    pausing = program.replace("callbacks=[", "callbacks=[keras.callbacks.LambdaCallback(on_train_batch_begin=pause),")
+    return PAUSE + pausing
+
+
+def hurry(name: str) -> None:
+    """Ends the pauses of a job's workers, which must run."""
+    for pod in cluster.pods_of(name):
+        if "deletionTimestamp" not in pod["metadata"]:
+            cluster.kubectl("exec", pod["metadata"]["name"], "--", "touch", "/tmp/hurry")
 
 
 @pytest.fixture(scope="session")
-def reference(example, tmp_path_factory) -> list[dict]:
+def reference(example, once) -> list[dict]:
     """What one machine gives for the example."""
-    return plain_histories(tmp_path_factory.mktemp("plain"), example, "datasets/mnist/mnist.npz", example_args(example))
+    args = example_args(example)
+    return once("plain", lambda home: plain_histories(home, example, "datasets/mnist/mnist.npz", args))
 
 
 @pytest.fixture(scope="session")
-def small_reference(example, small_digits, tmp_path_factory) -> list[dict]:
+def small_reference(example, small_digits, once) -> list[dict]:
     """What one machine gives for few digits."""
-    return plain_histories(tmp_path_factory.mktemp("plain-small"), example, SMALL_DIGITS, SMALL_ARGS)
+    return once("plain-small", lambda home: plain_histories(home, example, SMALL_DIGITS, SMALL_ARGS))
 
 
 def example_args(example: dict) -> list[str]:

@@ -28,23 +28,12 @@ def battered():
     try:
         cluster.wait_for(NAME, cluster.trains(epoch=1), 120)
         os.kill(cluster.trainer_process(f"{NAME}-1-0"), signal.SIGKILL)
-        cluster.wait_for(NAME, trains_in_ring(2, restarts=1, disruptions=0), 60)
+        cluster.wait_for(NAME, cluster.trains_in_ring(2, restarts=1, disruptions=0), 60)
         cluster.kubectl("delete", "pod", f"{NAME}-1-0", "--wait=false")
-        cluster.wait_for(NAME, trains_in_ring(3, restarts=1, disruptions=1), 120)
+        cluster.wait_for(NAME, cluster.trains_in_ring(3, restarts=1, disruptions=1), 120)
         yield
     finally:
         cluster.delete(NAME)
-
-
-def trains_in_ring(revision: int, **losses: int):
-    """Whether it trains in this ring or a later one, after these losses."""
-
-    def check(status: dict) -> bool:
-        lost = {name: status.get(name) for name in losses}
-        ring = status.get("ring") or {}
-        return status.get("phase") == "Running" and lost == losses and ring.get("revision", 0) >= revision
-
-    return check
 
 
 @dataclass(frozen=True)

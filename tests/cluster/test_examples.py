@@ -42,7 +42,7 @@ def test_an_example_trains_on_the_cluster(name, data):
         cluster.apply(job)
         seen = cluster.wait_for(own, cluster.phase_is("Succeeded", "Failed"), 3 * MINUTES)
         assert seen[-1]["phase"] == "Succeeded", json.dumps(seen[-1], indent=1) + cluster.diagnosis(own)
-        assert seen[-1].get("restarts", 0) == 0
+        assert seen[-1].get("restarts", 0) == 0, json.dumps(seen[-1].get("lastFailure"), indent=1)
         loss = next(m["value"] for m in seen[-1]["progress"]["metrics"] if m["name"] == "loss")
         assert 0 < float(loss) < 1.2
     finally:

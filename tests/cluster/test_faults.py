@@ -4,7 +4,10 @@ The other faults of `tests.cluster.faults` are measured by its command, into doc
 fifty at random.
 """
 
+import pytest
 from tests.cluster import faults
+
+pytestmark = pytest.mark.alone
 
 
 def test_a_cut_node_costs_no_step_that_anybody_else_had():

@@ -8,16 +8,17 @@ import pytest
 import yaml
 from tests.cluster import cluster
 from tests.cluster.cluster import kubectl
-from tests.cluster.conftest import SMALL_DIGITS, assert_same_losses, histories_of, plain_histories, unhurried
+from tests.cluster.conftest import SMALL_ARGS, assert_same_losses, histories_of, hurry, unhurried
 
 from kerasjob_cluster import tools, workloads
+
+pytestmark = pytest.mark.alone
 
 CHART = cluster.ROOT / "charts/kerasjob"
 SYSTEM = "kerasjob-system"
 RELEASE = "kerasjob"
 NAME = "through-helm"
 CRD = "crd/kerasjobs.kerasjob.dev"
-EPOCHS = "--epochs=12"
 # The images of this cluster, and what manifests/dev sets.
 VALUES = {
     "image": {"repository": "localhost/kerasjob/operator", "tag": "dev"},
@@ -101,13 +102,13 @@ def newest_checkpoint(uid: str) -> str:
 
 
 def test_a_job_trains_on_while_its_operator_is_upgraded_and_goes_and_comes(
-    no_operator, packages, values, job, example, small_digits, tmp_path
+    no_operator, packages, values, job, small_reference
 ):
     first, newer = packages
     install = ("-n", SYSTEM, "-f", values, "--wait", "--timeout=120s")
     helm("install", RELEASE, first, *install)
     helm("test", RELEASE, "-n", SYSTEM, "--timeout=60s")
-    cluster.apply(job(NAME, program={"source": unhurried(seconds=3), "args": [EPOCHS]}))
+    cluster.apply(job(NAME, program={"source": unhurried(), "args": SMALL_ARGS}))
     cluster.wait_for(NAME, cluster.trains(), 120)
     before = pods()
     assert sorted(before.values()) == ["Running", "Running"]
@@ -131,15 +132,16 @@ def test_a_job_trains_on_while_its_operator_is_upgraded_and_goes_and_comes(
     assert alone["status"]["phase"] == "Running"
     assert pods() == before
     saved = newest_checkpoint(alone["metadata"]["uid"])
-    cluster.eventually(lambda: newest_checkpoint(alone["metadata"]["uid"]) > saved, 30, "it trains on alone")
+    cluster.eventually(lambda: newest_checkpoint(alone["metadata"]["uid"]) > saved, 60, "it trains on alone")
     assert pods() == before
 
     helm("install", RELEASE, newer, *install)
+    hurry(NAME)
     status = cluster.finish(NAME)[-1]
     ended = cluster.get("kj", NAME)
     assert ended["metadata"]["uid"] == alone["metadata"]["uid"]
     assert (status["restarts"], status["disruptions"], status["ring"]["revision"]) == (0, 0, 1)
-    assert_same_losses(histories_of(ended), plain_histories(tmp_path, example, SMALL_DIGITS, [EPOCHS]))
+    assert_same_losses(histories_of(ended), small_reference)
     newest = newest_checkpoint(ended["metadata"]["uid"])
     assert newest > saved
     assert status["checkpoint"]["uri"].startswith(f"s3://kerasjob/checkpoints/{ended['metadata']['uid']}/")

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 from tests.cluster import cluster
-from tests.cluster.conftest import assert_same_losses, histories_of
+from tests.cluster.conftest import SMALL_EPOCHS, assert_same_losses, histories_of
 from tests.trainer.harness import free_ports
 
 NAME = "seen"
@@ -49,7 +49,7 @@ def test_a_curve_is_seen_while_the_job_trains_and_when_it_has_ended(job, small_r
     port = forwarded()
     cluster.eventually(lambda: epochs_shown(port) > 0, 60, "the first epochs are seen")
     cluster.finish(NAME)
-    cluster.eventually(lambda: epochs_shown(port) == 10, 60, "all epochs are seen")
+    cluster.eventually(lambda: epochs_shown(port) == SMALL_EPOCHS, 60, "all epochs are seen")
     assert_same_losses(histories_of(cluster.get("kj", NAME)), small_reference)
     (pod,) = cluster.get("pods", selector=f"kerasjob.dev/tensorboard={NAME}")["items"]
     assert pod["spec"]["automountServiceAccountToken"] is False

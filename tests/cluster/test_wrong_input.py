@@ -78,14 +78,14 @@ def test_a_misspelt_pod_template_is_invalid_and_makes_no_pod(job, overlay, words
 
 
 def test_a_script_that_does_not_exist(job):
-    cluster.apply(job("no-script", program={"script": "/app/nowhere.py"}))
+    cluster.apply(job("no-script", workers=1, program={"script": "/app/nowhere.py"}))
     status = cluster.wait_for("no-script", cluster.phase_is("Failed"), PROMPTLY)[-1]
     assert status["lastFailure"]["reason"] == "BadProgram"
     assert "/app/nowhere.py" in status["lastFailure"]["message"]
 
 
 def test_a_script_with_a_syntax_error(job):
-    cluster.apply(job("syntax", program=source("import keras\n\nkeras.utils.set_random_seed(1\nprint(2)\n")))
+    cluster.apply(job("syntax", workers=1, program=source("import keras\n\nkeras.utils.set_random_seed(1\nprint(2)\n")))
     status = cluster.wait_for("syntax", cluster.phase_is("Failed"), PROMPTLY)[-1]
     assert status["lastFailure"]["reason"] == "BadProgram"
     assert "SyntaxError" in status["lastFailure"]["message"]
@@ -124,7 +124,7 @@ def test_a_wrong_s3_secret(job):
         "stringData": {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"},
     }
     cluster.apply(secret)
-    made = job("wrong-secret", startupTimeoutSeconds=20)
+    made = job("wrong-secret", workers=1, startupTimeoutSeconds=20)
     made["spec"]["storage"]["s3"]["secretName"] = "wrong-keys"
     cluster.apply(made)
     message = problem_of("wrong-secret")
@@ -137,7 +137,7 @@ def test_a_wrong_s3_secret(job):
 
 
 def test_a_secret_that_comes_later_heals_the_job(job):
-    made = job("late-secret", program=source("print('fine')"))
+    made = job("late-secret", workers=1, program=source("print('fine')"))
     made["spec"]["storage"]["s3"]["secretName"] = "late-keys"
     cluster.apply(made)
     assert "late-keys" in problem_of("late-secret")
@@ -156,7 +156,7 @@ def test_a_secret_that_comes_later_heals_the_job(job):
 
 
 def test_a_missing_bucket(job):
-    cluster.apply(job("no-bucket", checkpoint={"uri": "s3://nowhere-to-be-found/checkpoints/"}))
+    cluster.apply(job("no-bucket", workers=1, checkpoint={"uri": "s3://nowhere-to-be-found/checkpoints/"}))
     message = problem_of("no-bucket")
     assert "nowhere-to-be-found" in message
     assert "bucket" in message
@@ -172,7 +172,7 @@ def test_an_image_that_cannot_be_pulled(job):
 
 
 def test_deleting_a_job_takes_everything_with_it(job):
-    cluster.apply(job("gone", program=source("import time; time.sleep(600)")))
+    cluster.apply(job("gone", workers=1, program=source("import time; time.sleep(600)")))
     cluster.wait_for("gone", cluster.phase_is("Running", "Starting"), 120)
     cluster.delete("gone")
     cluster.eventually(
