@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from kerasjob_trainer.log import log
 from kerasjob_trainer.trainer.session import callback_state, drift, fingerprints, iterators, randomness, variables
@@ -26,6 +27,11 @@ from kerasjob_trainer.trainer.session.rebuilding import rebuild
 from kerasjob_trainer.trainer.session.records import CallRecord, plain
 
 Tensors = dict[str, np.ndarray[Any, Any]]
+
+NOT_TO_THE_BIT = (
+    "some of TensorFlow's kernels for GPUs add in any order, so that no two runs are the same to the bit: they are with"
+    " TF_DETERMINISTIC_OPS=1 in spec.env or tf.config.experimental.enable_op_determinism()"
+)
 
 
 class Moment(Enum):
@@ -115,6 +121,8 @@ class Call:
             self._seek_seconds = time.monotonic() - started
             log.info("data brought to epoch %d in %.2f s", record.epoch + 1, self._seek_seconds)
             self._meter.sought(self._seek_seconds)
+            if tf.config.list_physical_devices("GPU") and not is_op_determinism_enabled():
+                log.info("%s", NOT_TO_THE_BIT)
         iterators.wrap_steps(iterator, self._steps)
         batch_size, self._callback.samples = iterators.num_samples_per_epoch(iterator)
         self._meter.begin_fit(
