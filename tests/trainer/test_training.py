@@ -20,6 +20,24 @@ def assert_same(found: list[dict], expected: list[dict]) -> None:
             assert ours[key] == pytest.approx(values, rel=TOLERANCE), key
 
 
+def test_what_survivors_hold_is_stored_where_all_are_told_to_stop_before_they_go_on(job, tmp_path):
+    gates = Gates(tmp_path / "gates", "0-1-3")
+    made = job("two_fits.py", 0.3, 3, gates.folder)
+    made.start_all()
+    made.form()
+    gates.wait_for("0-1-3", made)
+    os.kill(*made.live[1].trainer_pids(), signal.SIGKILL)
+    gates.open("0-1-3")
+    for worker in made.live.values():
+        worker.wait_for_state("lost")
+    for worker in made.live.values():
+        assert worker.ask("POST", "/v1/stop")[0] == 202
+    assert [worker.wait_for_end(20) for worker in made.live.values()] == [30, 30]
+    steps = sorted(json.loads(path.read_text())["step"] for path in (made.store / "manifests").iterdir())
+    assert steps == [6, 9]
+    assert made.live[0].record()["checkpoint"]["step"] == 9
+
+
 def test_two_workers_give_the_losses_of_one_process_and_losing_each_of_them_changes_no_bit(job, plain, tmp_path):
     undisturbed = job("two_fits.py", 0.3, 3)
     undisturbed.start_all()

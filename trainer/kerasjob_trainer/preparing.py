@@ -49,11 +49,16 @@ class Preparing:
         folder = restored_dir(self._settings, run.ring.revision)
         checkpoint = folder / point.checkpoint if point.checkpoint is not None else None
         outputs.put_back(self._settings.program_dir, self._settings.staged, checkpoint)
-        if point.rank == run.rank and self._settings.config.checkpoint is not None:
-            for saved in reversed(self.shelf.all()):
-                self._uploads.add(saved)
+        if point.rank == run.rank:
+            self.store_held()
         self._restore_points[run.ring.revision] = point
         return point
+
+    def store_held(self) -> None:
+        """Has what is held uploaded, where it is not: what a worker tells after a loss is for the others at first."""
+        if self._settings.config.checkpoint is not None:
+            for saved in reversed(self.shelf.all()):
+                self._uploads.add_if_new(saved)
 
     def look(self, run: Run) -> None:
         """What comes of a checkpoint is life, however long all of it takes. From the main loop."""

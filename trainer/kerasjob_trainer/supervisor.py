@@ -311,7 +311,7 @@ class Supervisor:
         # A program that has ended well has ended, even if it was told to stop, or a larger ring was to go on with it.
         if not ended_well:
             if self._stopping:
-                self._endings.preempted(self._stop_began + self._settings.stop_seconds)
+                self._preempted()
                 return
             if self._wanted is not None and self._wanted.revision > run.ring.revision:
                 self._begin()
@@ -351,9 +351,13 @@ class Supervisor:
         self._stop_began = time.monotonic()
         log.info("is told to stop")
         if self._run is None or not self._run.forking:
-            self._endings.preempted(self._stop_began + self._settings.stop_seconds)
+            self._preempted()
         else:
             self._ending.after_step(self._run)
+
+    def _preempted(self) -> None:
+        self._preparing.store_held()  # all workers may be told to stop: nobody may be left who holds it
+        self._endings.preempted(self._stop_began + self._settings.stop_seconds)
 
     def _tick(self) -> None:
         run, now = self._run, time.monotonic()

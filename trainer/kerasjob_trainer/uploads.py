@@ -49,6 +49,7 @@ class Uploads:
         self._idle = threading.Condition()
         self._pending = 0
         self._is_ending = False
+        self._committed: set[str] = set()
         threading.Thread(target=self._run, name="uploads", daemon=True).start()
 
     def add(self, saved: Saved) -> None:
@@ -56,6 +57,11 @@ class Uploads:
         with self._idle:
             self._pending += 1
         self._queue.put(saved)
+
+    def add_if_new(self, saved: Saved) -> None:
+        """The same, unless this worker has committed it."""
+        if saved.id not in self._committed:
+            self.add(saved)
 
     def drain(self, timeout_seconds: float | None = None) -> bool:
         """Waits until all are uploaded or given up; False where that took too long."""
@@ -107,6 +113,7 @@ class Uploads:
         if manifest is None:
             self._meters.checkpoint_failed()
             return
+        self._committed.add(manifest.id)
         self._status.clear_problem()
         num_bytes = sum(int(file["bytes"]) for file in manifest.files)
         self._meters.checkpoint_saved(time.monotonic() - started, num_bytes, time.time())
