@@ -16,7 +16,8 @@ from kerasjob_core.observed import Waiting
 from kerasjob_core.times import from_rfc3339
 from kerasjob_operator.api_client import ApiError, KubernetesApi
 from kerasjob_operator.events import EVENTS
-from kerasjob_operator.store import FAILED_MOUNT, Store
+from kerasjob_operator.refusals import FAILED_MOUNT
+from kerasjob_operator.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ cluster: a restarted operator begins with an empty store.
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections import defaultdict
@@ -16,17 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kerasjob_api import names
 from kerasjob_api.names import pod_name
 from kerasjob_api.wire import WorkerReport
 from kerasjob_core.conditions import is_finished
-from kerasjob_core.observed import Job, JobRef, Observed, Waiting, Worker
-from kerasjob_operator import jobs, pods
+from kerasjob_core.observed import Job, Observed, Waiting, Worker
+from kerasjob_operator import jobs, pods, refusals
 from kerasjob_operator.gone import Gone
 from kerasjob_operator.listing import Listing
 
 Key = tuple[str, str]
-FAILED_MOUNT = "FailedMount"  # the kubelet's reason
 
 
 @dataclass
@@ -35,6 +32,8 @@ class _Pod:
     job_uid: str
     version: int
     is_being_made: bool = False
+    is_news: bool = False  # it has ended, and no pass has seen how
+    is_gone: bool = False  # it stays until one has
 
 
 @dataclass
@@ -58,7 +57,17 @@ class Store:
         self.on_change = on_change
 
     def observe(self, key: Key) -> Observed | None:
-        """What is known of a job; None where there is no such job."""
+        """What is known of a job, for a pass over it; None where there is no such job. A pod that has ended and gone in
+        one breath is known for one pass: its last word is all that tells of a failure, or of the last checkpoint."""
+        observed = self._observed(key)
+        if observed is not None:
+            for pod in list(self._entries[key].pods.values()):
+                pod.is_news = False
+                if pod.is_gone:
+                    self.drop_pod(key, pod.worker.name, pod.worker.uid)
+        return observed
+
+    def _observed(self, key: Key) -> Observed | None:
         entry = self._entries.get(key)
         if entry is None or entry.job is None:
             return None
@@ -86,7 +95,7 @@ class Store:
 
     def workers(self, key: Key) -> list[Worker]:
         """The workers of a job."""
-        observed = self.observe(key)
+        observed = self._observed(key)
         return list(observed.workers) if observed is not None else []
 
     def is_urgent(self, key: Key) -> bool:
@@ -126,6 +135,7 @@ class Store:
             return
         entry.job, entry.base_present, entry.rejection = None, None, None
         entry.confirmed_absent.clear()
+        entry.pods = {name: pod for name, pod in entry.pods.items() if not pod.is_gone}
         self._forget_if_empty(key)
 
     def put_pod(self, body: dict[str, Any]) -> None:
@@ -143,9 +153,10 @@ class Store:
         if record is None or record.name != pod_name(key[1], record.slot, record.incarnation):
             return  # a copy of one of ours, by `kubectl debug` for example
         is_being_made = pods.is_being_made(body)
-        if is_being_made and record.waiting is None and known is not None and _is_trouble(known.waiting):
-            record = replace(record, waiting=known.waiting)  # of this the pod itself says nothing
-        entry.pods[record.name] = _Pod(record, pods.owner(metadata), version, is_being_made)
+        if is_being_made and record.waiting is None and known is not None and refusals.is_of_mounts(known.waiting):
+            record = replace(record, waiting=known.waiting)
+        is_news = record.has_ended and (known is None or not known.has_ended or (old is not None and old.is_news))
+        entry.pods[record.name] = _Pod(record, pods.owner(metadata), version, is_being_made, is_news)
         entry.confirmed_absent.discard(record.name)
         if old is None or old.worker != record:
             self.on_change(key)
@@ -156,8 +167,11 @@ class Store:
         entry = self._entries.get(key)
         if entry is None or name not in entry.pods or entry.pods[name].worker.uid != uid:
             return
-        del entry.pods[name]
-        self._forget_if_empty(key)
+        if entry.pods[name].is_news and not entry.pods[name].is_gone and entry.job is not None:
+            entry.pods[name].is_gone = True
+        else:
+            del entry.pods[name]
+            self._forget_if_empty(key)
         self.on_change(key)
 
     def put_report(self, key: Key, pod: str, report: WorkerReport) -> None:
@@ -194,7 +208,7 @@ class Store:
         have it and do not are made due."""
         missing = []
         for key, entry in self._of(namespace):
-            observed = self.observe(key)
+            observed = self._observed(key)
             if observed is None or not observed.base_present or is_finished(observed.job.status):
                 continue
             if observed.job.ref.uid not in there and entry.base_since < began:
@@ -218,21 +232,18 @@ class Store:
         known = entry.pods.get(name) if entry is not None else None
         if entry is None or known is None or known.worker.uid != uid or not known.is_being_made:
             return
-        if _without_numbers(known.worker.waiting) == _without_numbers(trouble):
+        if refusals.say_the_same(known.worker.waiting, trouble):
             return
         known.worker = replace(known.worker, waiting=trouble)
-        if entry.job is not None and any(name in trouble.message for name in _needs(entry.job.ref)):
+        if entry.job is not None and refusals.names_ours(trouble.message, entry.job.ref):
             entry.base_present = False  # ours, that somebody deleted
         self.on_change(key)
 
     def set_rejection(self, key: Key, rejection: Waiting | None) -> None:
-        """Why the last creation was refused; None: it was not.
-
-        Words that differ in numbers only (counts, times, ids of requests) say nothing new: each change is a pass and a
-        write of the status, and the pass meets the same refusal again.
-        """
+        """Why the last creation was refused; None: it was not. Each change is a pass and a write of the status, and the
+        pass meets the same refusal again."""
         entry = self._entries[key]
-        if _without_numbers(entry.rejection) != _without_numbers(rejection):
+        if not refusals.say_the_same(entry.rejection, rejection):
             entry.rejection = rejection
             self.on_change(key)
 
@@ -261,7 +272,8 @@ class Store:
         """The same of pods."""
         for key, entry in self._of(namespace):
             for pod in list(entry.pods.values()):
-                if pod.worker.uid not in listing.uids and pod.version <= listing.version:
+                # An operator that does not lead passes over no job.
+                if pod.is_gone or (pod.worker.uid not in listing.uids and pod.version <= listing.version):
                     self.drop_pod(key, pod.worker.name, pod.worker.uid)
 
     def forget_the_gone(self, namespace: str | None = None) -> None:
@@ -281,19 +293,3 @@ class Store:
         entry = self._entries[key]
         if entry.job is None and not entry.pods:
             del self._entries[key]
-
-
-def _is_trouble(waiting: Waiting | None) -> bool:
-    """Whether it was heard of by events, see `put_trouble`."""
-    return waiting is not None and waiting.reason == FAILED_MOUNT
-
-
-def _needs(ref: JobRef) -> tuple[str, ...]:
-    """Names of what a job's pods mount, as the kubelet quotes them."""
-    return f'"{names.plan_name(ref.name)}"', f'"{names.secret_name(ref.name, ref.uid)}"'
-
-
-def _without_numbers(rejection: Waiting | None) -> tuple[str, str] | None:
-    if rejection is None:
-        return None
-    return rejection.reason, re.sub(r"\b[0-9a-f-]{16,}\b|[0-9]+", "0", rejection.message)

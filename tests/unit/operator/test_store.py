@@ -134,6 +134,47 @@ def test_what_went_after_a_listing_was_made_is_not_brought_back_by_it(store):
     assert store.observe(KEY).workers == ()
 
 
+def ended(version=2, uid="p1", slot=0):
+    body = pod(version, uid, slot, phase="Failed")
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z"
+    return body
+
+
+def test_the_last_word_of_a_pod_that_ends_and_goes_in_one_breath_is_seen_by_one_pass(store, changes):
+    store.put_job(job())
+    store.put_pod(pod())
+    store.observe(KEY)
+    store.put_pod(ended())
+    store.drop_pod(KEY, "m-0-0", "p1")
+    assert [worker.has_ended for worker in store.workers(KEY)] == [True]  # who only asks takes nothing away
+    changes.clear()
+    assert [worker.has_ended for worker in store.observe(KEY).workers] == [True]
+    assert changes == [KEY], "the next pass finds it gone"
+    assert store.observe(KEY).workers == ()
+
+
+def test_a_pod_whose_end_was_seen_is_gone_at_once(store):
+    store.put_job(job())
+    store.put_pod(ended())
+    store.observe(KEY)
+    store.put_pod(ended(3))
+    store.drop_pod(KEY, "m-0-0", "p1")
+    assert store.observe(KEY).workers == ()
+
+
+def test_an_operator_that_passes_over_nothing_keeps_no_last_words(store):
+    store.put_job(job())
+    for slot in (0, 1):
+        store.put_pod(ended(uid=f"p{slot}", slot=slot))
+        store.drop_pod(KEY, f"m-{slot}-0", f"p{slot}")
+    store.keep_pods(Listing(frozenset(), 5))
+    assert store.workers(KEY) == []
+    store.put_pod(ended(6, "p2"))
+    store.drop_pod(KEY, "m-0-0", "p2")
+    store.drop_job(KEY, "u1")
+    assert not store._entries
+
+
 def test_nothing_stays_of_what_is_gone(store):
     store.put_job(job())
     store.drop_job(KEY, "u1")
