@@ -46,6 +46,39 @@ def test_what_is_written_is_read_by_the_library_again_and_again(pool):
     assert load_file(f"/proc/self/fd/{buffer.fd}")["other"].shape == (1000,)
 
 
+def test_memory_is_made_before_it_is_needed_and_waited_for_where_it_is_needed_soon(pool, monkeypatch):
+    tensors = {"w": np.arange(100_000, dtype="float32")}
+    touched, go_on = [], threading.Event()
+    touch = buffers.Buffer.touch
+
+    def slowly(buffer, size):
+        go_on.wait(10)
+        touch(buffer, size)
+        touched.append(buffer)
+
+    monkeypatch.setattr(buffers.Buffer, "touch", slowly)
+    own = pool.take()
+    pool.prepare(400_000)
+    threading.Timer(0.1, go_on.set).start()
+    prepared = pool.take()
+    assert touched == [prepared]
+    mapped = prepared.content
+    prepared.write(tensors)
+    assert prepared.content is mapped
+    assert load_file(f"/proc/self/fd/{prepared.fd}")["w"].tobytes() == tensors["w"].tobytes()
+    pool.prepare(400_000)
+    assert touched == [prepared], "there are as many as there may be"
+    pool.give_back(own.number)
+    assert pool.take() is own
+
+
+def test_memory_that_cannot_be_had_in_advance_is_tried_again_by_the_save(pool):
+    pool.prepare(2**62)
+    buffer = pool.take()
+    buffer.write(TENSORS)
+    assert load_file(f"/proc/self/fd/{buffer.fd}").keys() == TENSORS.keys()
+
+
 def test_a_type_that_the_format_lacks_is_named(pool):
     with pytest.raises(TypeError, match="names: a checkpoint cannot hold tensors of type"):
         pool.take().write({"names": np.array(["a"])})

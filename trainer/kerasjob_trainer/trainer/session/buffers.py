@@ -7,6 +7,7 @@ ends of calls, of which the agent holds the newest for as long as training goes 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -25,6 +26,8 @@ SMALL_BYTES = 32 * 1024**2
 BUFFERS_MAX = 4
 # While it waits, it says so this often.
 SAY_SECONDS = 1.0
+
+PAGE_BYTES = mmap.PAGESIZE
 
 # What a checkpoint holds, and what its format calls it.
 KNOWN_DTYPES = {
@@ -66,6 +69,15 @@ class Buffer:
             place = np.frombuffer(self.content, np.uint8, value.nbytes, len(header) + places[name])
             np.copyto(place.view(value.dtype).reshape(value.shape), value)
 
+    def touch(self, size: int) -> None:
+        """Has the memory for a state of so many bytes, with its head: the copy need not wait for it then. Without the
+        interpreter's lock."""
+        size += size // 256 + 2**16
+        os.posix_fallocate(self.fd, 0, size)
+        self._resize(size)
+        assert self.content is not None
+        np.frombuffer(self.content, np.uint8)[::PAGE_BYTES].fill(0)
+
     def close(self) -> None:
         """Gives the memory back, once the agent has let go of it too."""
         if self.content is not None:
@@ -75,10 +87,13 @@ class Buffer:
     def _resize(self, size: int) -> None:
         if size == self.size:
             return
-        if self.content is not None:
-            self.content.close()
         os.ftruncate(self.fd, size)
-        self.size, self.content = size, mmap.mmap(self.fd, size)
+        self.size = size
+        # What is mapped stays so where it is enough: to map pages that are there takes as long as to make them.
+        if self.content is None or size > len(self.content):
+            if self.content is not None:
+                self.content.close()
+            self.content = mmap.mmap(self.fd, size)
 
 
 class Buffers:
@@ -91,15 +106,33 @@ class Buffers:
         self._free: list[Buffer] = []
         self._extra: set[int] = set()  # in use for what cannot be left out
         self._next = 0
+        self._num_prepared = 0  # that are being prepared now
         self._may_wait, self._is_waited_for = True, False
+
+    def prepare(self, size: int) -> None:
+        """Begins to make one for a state of so many bytes, where it may come to be needed, beside training."""
+        with self._changed:
+            if size < SMALL_BYTES or self._free or not self._may_make:
+                return
+            buffer = self._make()
+            self._num_prepared += 1
+        threading.Thread(target=self._prepare, args=(buffer, size), name="snapshot memory", daemon=True).start()
+
+    def _prepare(self, buffer: Buffer, size: int) -> None:
+        with contextlib.suppress(OSError, ValueError):  # no memory: the save, if it comes, says so
+            buffer.touch(size)
+        with self._changed:
+            self._num_prepared -= 1
+            self._free.append(buffer)
+            self._changed.notify_all()
 
     def take(self) -> Buffer | None:
         """One that is free; None where all are in use."""
         with self._changed:
+            self._changed.wait_for(lambda: self._free or self._may_make or not self._num_prepared)
             if self._free:
                 return self._free.pop()
-            may_make = self._may_have(self._num_usual + 1, BUFFERS) and self._may_have_more
-            return self._make() if may_make else None
+            return self._make() if self._may_make else None
 
     def take_extra(self, waits: Callable[[], None]) -> Buffer:
         """One in any case. `waits` is called again and again while it waits for one: where the agent has very many."""
@@ -131,6 +164,10 @@ class Buffers:
                 del self._all[number]
                 buffer.close()
             self._changed.notify_all()
+
+    @property
+    def _may_make(self) -> bool:
+        return self._may_have(self._num_usual + 1, BUFFERS) and self._may_have_more
 
     @property
     def _num_usual(self) -> int:

@@ -15,6 +15,7 @@ from kerasjob_trainer.log import log
 from kerasjob_trainer.manifests import checkpoint_id
 from kerasjob_trainer.runspec import RunSpec
 from kerasjob_trainer.trainer.control import Control
+from kerasjob_trainer.trainer.session import variables
 from kerasjob_trainer.trainer.session.buffers import Buffer, Tensors
 from kerasjob_trainer.trainer.session.call import Call
 from kerasjob_trainer.trainer.session.models import CALLS_KEPT, with_states
@@ -31,6 +32,7 @@ class Keeping:
         self._saver, self._outputs = Saver(spec, control), Outputs(spec)
         self._with_state: set[str | None] = set()  # ends of calls that are kept, or can be
         self._due_at = time.monotonic()  # the last time, on every worker, whether it was saved then or left out
+        self._has_prepared = False
         self._has_warned = False  # of a metric that is not there
 
     def released(self, buffer: int) -> None:
@@ -43,6 +45,9 @@ class Keeping:
 
     def after_step(self, call: Call) -> None:
         """Saves where that is due, and not about to be done at the end of the epoch."""
+        if self._is_of_use and not self._has_prepared:
+            self._has_prepared = True
+            self._saver.prepare(variables.num_bytes(call.model))
         every_steps, every_seconds = self._spec.every_steps, self._spec.every_seconds
         num_new = call.steps_per_execution
         due = every_steps is not None and call.total_step // every_steps > (call.total_step - num_new) // every_steps

@@ -78,6 +78,10 @@ class Saver:
 
         return self._buffers.take_extra(waits)
 
+    def prepare(self, size: int) -> None:
+        """A state of about so many bytes will be saved."""
+        self._buffers.prepare(size)
+
     def wait_no_longer(self) -> None:
         """This trainer ends."""
         self._buffers.wait_no_longer()
@@ -92,6 +96,7 @@ class Saver:
         directory = Path(self._spec.snapshots) / f"{snapshot.step}-r{self._spec.revision}-{number}"
         try:
             buffer.write(tensors)
+            self._buffers.prepare(buffer.size)
             directory.mkdir(parents=True)
             (directory / "session.json").write_text(snapshot.session)
             for file in snapshot.outputs():

@@ -54,6 +54,11 @@ def values(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     return {name: local_value(variable) for name, variable in named(model).items()}
 
 
+def num_bytes(model: Any) -> int:
+    """Of all of them together."""
+    return sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in named(model).values())
+
+
 def metrics(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     """A copy of what the metrics have counted so far, which a validation begins anew."""
     ours = {id(variable) for variable in model.metrics_variables}
