@@ -442,3 +442,34 @@ def test_what_is_left_out_counts_once_in_so_many_seconds(keras, tmp_path, monkey
     keeping._due_at -= 61
     make_steps(keeping, 5)
     assert told == ["late"]
+
+
+def test_an_iterator_that_takes_its_time_to_go_is_waited_for_by_nobody():
+    from kerasjob_trainer.trainer.session import old_iterators
+
+    class Slow:
+        def __del__(self):
+            went.append(threading.current_thread().name)
+            gone.set()
+
+    went, gone = [], threading.Event()
+    kept = old_iterators.Kept(Slow())
+    del kept
+    assert gone.wait(10)
+    assert went == ["old iterators"]
+
+
+def test_iterators_of_epochs_that_are_over_go_in_the_thread(keras, monkeypatch):
+    from keras.src.backend.tensorflow import trainer as keras_trainer
+
+    from kerasjob_trainer.trainer.session import iterators, old_iterators
+
+    for name in ("reset", "_enumerate_iterator"):
+        monkeypatch.setattr(keras_trainer.TFEpochIterator, name, getattr(keras_trainer.TFEpochIterator, name))
+    iterators.install(lambda: None)
+    let_go = []
+    monkeypatch.setattr(old_iterators, "let_go", lambda iterator: let_go.append(id(iterator)))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((8, 2)), np.ones((8, 1)), batch_size=4, epochs=3, verbose=0)
+    assert len(set(let_go)) == 3

@@ -14,9 +14,11 @@ from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
+from kerasjob_trainer.trainer.session.old_iterators import Kept
+
 # What an epoch yields at each step: its first batch, its last, and where to read them.
 Step = tuple[int, int, Any]
-_WRAPPER = "_kerasjob_steps"
+_WRAPPER, _KEPT = "_kerasjob_steps", "_kerasjob_kept"
 
 _on_reset: list[Callable[[Any], None]] = []
 
@@ -35,6 +37,9 @@ def install(beat: Callable[[], None]) -> None:
         for step in steps if wrapper is None else wrapper(self, steps):
             yield step
             beat()
+            kept = getattr(self, _KEPT, None)
+            if kept is None or kept.iterator is not step[2]:
+                setattr(self, _KEPT, Kept(step[2]))  # the one of the epoch before goes, which nobody uses by now
 
     keras_trainer.TFEpochIterator.reset = reset
     keras_trainer.TFEpochIterator._enumerate_iterator = _enumerate_iterator
