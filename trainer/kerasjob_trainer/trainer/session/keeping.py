@@ -43,11 +43,14 @@ class Keeping:
         """This trainer ends: no state waits for the agent to be done with others."""
         self._saver.wait_no_longer()
 
-    def after_step(self, call: Call) -> None:
-        """Saves where that is due, and not about to be done at the end of the epoch."""
+    def prepare(self, call: Call) -> None:
+        """Before the first save is due: its memory takes longer to be had than to be filled."""
         if self._is_of_use and not self._has_prepared:
             self._has_prepared = True
             self._saver.prepare(variables.num_bytes(call.model))
+
+    def after_step(self, call: Call) -> None:
+        """Saves where that is due, and not about to be done at the end of the epoch."""
         every_steps, every_seconds = self._spec.every_steps, self._spec.every_seconds
         num_new = call.steps_per_execution
         due = every_steps is not None and call.total_step // every_steps > (call.total_step - num_new) // every_steps

@@ -249,6 +249,7 @@ class Session:
         """After a step of a `fit`."""
         if self._stop.is_set():
             self._save_and_stop(call)
+        self._keeping.prepare(call)
         self._keeping.after_step(call)
 
     def in_validation(self, call: Call) -> None:
