@@ -16,7 +16,7 @@ def test_a_run_that_is_stopped_and_goes_on_ends_as_one_that_was_not(kerasjob):
     assert code == 0, shown
     assert shown.count("the program is at its end") == 1, "only the leader's output is shown"
 
-    kerasjob.write(args=("0.2",))
+    kerasjob.write(args=("0.5",))
     process = kerasjob.start()
     kerasjob.until(lambda job: job["status"].get("checkpoint", {}).get("step", 0) >= 8)
     os.kill(process.pid, signal.SIGINT)
