@@ -444,7 +444,7 @@ def test_what_is_left_out_counts_once_in_so_many_seconds(keras, tmp_path, monkey
     assert told == ["late"]
 
 
-def test_an_iterator_that_takes_its_time_to_go_is_waited_for_by_nobody():
+def test_an_iterator_that_takes_its_time_to_go_is_waited_for_by_nobody(monkeypatch):
     from kerasjob_trainer.trainer.session import old_iterators
 
     class Slow:
@@ -453,10 +453,15 @@ def test_an_iterator_that_takes_its_time_to_go_is_waited_for_by_nobody():
             gone.set()
 
     went, gone = [], threading.Event()
-    kept = old_iterators.Kept(Slow())
-    del kept
+    young = old_iterators.Kept(Slow())
+    del young
+    assert went == ["MainThread"], "thousands of short ones are not kept back"
+    gone.clear()
+    monkeypatch.setattr(old_iterators, "OLD_SECONDS", 0.0)
+    old = old_iterators.Kept(Slow())
+    del old
     assert gone.wait(10)
-    assert went == ["old iterators"]
+    assert went == ["MainThread", "old iterators"]
 
 
 def test_iterators_of_epochs_that_are_over_go_in_the_thread(keras, monkeypatch):
@@ -468,6 +473,7 @@ def test_iterators_of_epochs_that_are_over_go_in_the_thread(keras, monkeypatch):
         monkeypatch.setattr(keras_trainer.TFEpochIterator, name, getattr(keras_trainer.TFEpochIterator, name))
     iterators.install(lambda: None)
     let_go = []
+    monkeypatch.setattr(old_iterators, "OLD_SECONDS", 0.0)
     monkeypatch.setattr(old_iterators, "let_go", lambda iterator: let_go.append(id(iterator)))
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")

@@ -12,10 +12,13 @@ import threading
 import time
 from typing import Any
 
+# The thread that tunes has slept for as long as the iterator is old: of younger ones nobody waits long. There may be
+# thousands, of a program that calls `predict` in a loop.
+OLD_SECONDS = 1.0
 # Until whoever else refers to it, as a function that returns, has let go.
 PATIENCE_SECONDS = 1.0
 
-_queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+_queue: queue.SimpleQueue[tuple[float, Any]] = queue.SimpleQueue()
 _thread: threading.Thread | None = None
 
 
@@ -24,9 +27,11 @@ class Kept:
 
     def __init__(self, iterator: Any) -> None:
         self.iterator = iterator
+        self._since = time.monotonic()
 
     def __del__(self) -> None:
-        let_go(self.iterator)
+        if time.monotonic() - self._since >= OLD_SECONDS:
+            let_go(self.iterator)
 
 
 def let_go(iterator: Any) -> None:
@@ -38,11 +43,11 @@ def let_go(iterator: Any) -> None:
             _thread.start()
         except RuntimeError:  # the interpreter ends
             return
-    _queue.put(iterator)
+    _queue.put((time.monotonic() + PATIENCE_SECONDS, iterator))
 
 
 def _run() -> None:
     while True:
-        iterator = _queue.get()
-        time.sleep(PATIENCE_SECONDS)
+        due, iterator = _queue.get()
+        time.sleep(max(0.0, due - time.monotonic()))
         del iterator
