@@ -73,6 +73,17 @@ def test_memory_is_made_before_it_is_needed_and_waited_for_where_it_is_needed_so
     assert pool.take() is own
 
 
+def test_a_fault_while_memory_is_made_keeps_no_save_waiting(pool, monkeypatch):
+    def fault(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(buffers.Buffer, "touch", fault)
+    own = pool.take()
+    pool.prepare(400_000)
+    assert pool.take() not in (own, None)
+
+
 def test_memory_that_cannot_be_had_in_advance_is_tried_again_by_the_save(pool, monkeypatch):
     def has_none(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

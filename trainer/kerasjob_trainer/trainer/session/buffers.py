@@ -27,8 +27,6 @@ BUFFERS_MAX = 4
 # While it waits, it says so this often.
 SAY_SECONDS = 1.0
 
-PAGE_BYTES = mmap.PAGESIZE
-
 # What a checkpoint holds, and what its format calls it.
 KNOWN_DTYPES = {
     "float64": "F64",
@@ -76,7 +74,7 @@ class Buffer:
         os.posix_fallocate(self.fd, 0, size)
         self._resize(size)
         assert self.content is not None
-        np.frombuffer(self.content, np.uint8)[::PAGE_BYTES].fill(0)
+        np.frombuffer(self.content, np.uint8)[:: mmap.PAGESIZE].fill(0)
 
     def close(self) -> None:
         """Gives the memory back, once the agent has let go of it too."""
@@ -119,12 +117,14 @@ class Buffers:
         threading.Thread(target=self._prepare, args=(buffer, size), name="snapshot memory", daemon=True).start()
 
     def _prepare(self, buffer: Buffer, size: int) -> None:
-        with contextlib.suppress(OSError, ValueError):  # no memory: the save, if it comes, says so
-            buffer.touch(size)
-        with self._changed:
-            self._num_prepared -= 1
-            self._free.append(buffer)
-            self._changed.notify_all()
+        try:
+            with contextlib.suppress(OSError):  # no memory: the save, if it comes, says so
+                buffer.touch(size)
+        finally:
+            with self._changed:
+                self._num_prepared -= 1
+                self._free.append(buffer)
+                self._changed.notify_all()
 
     def take(self) -> Buffer | None:
         """One that is free; None where all are in use."""
