@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 from kerasjob_api.constants import Reason, SavePhase
 from kerasjob_api.wire import CheckpointRef, Problem
@@ -49,7 +50,7 @@ class Uploads:
         self._idle = threading.Condition()
         self._pending = 0
         self._is_ending = False
-        self._committed: set[str] = set()
+        self._committed: WeakValueDictionary[str, Saved] = WeakValueDictionary()  # of those that are held
         threading.Thread(target=self._run, name="uploads", daemon=True).start()
 
     def add(self, saved: Saved) -> None:
@@ -113,7 +114,7 @@ class Uploads:
         if manifest is None:
             self._meters.checkpoint_failed()
             return
-        self._committed.add(manifest.id)
+        self._committed[saved.id] = saved
         self._status.clear_problem()
         num_bytes = sum(int(file["bytes"]) for file in manifest.files)
         self._meters.checkpoint_saved(time.monotonic() - started, num_bytes, time.time())
