@@ -31,7 +31,7 @@ RUN pip install --quiet --no-compile --require-hashes -r /requirements.txt \
       -type f ! -name '__init__.*' -delete \
  && { PYTHONHASHSEED=0 python3 -m compileall -q -f --invalidation-mode checked-hash /opt/venv || true; }
 COPY --from=sources /sources/api /sources/core /sources/operator /opt/kerasjob/
-# With ten thousand jobs a fifth of the memory would be free, and scattered over the heaps that glibc has for each thread.
+# With thousands of jobs a fifth of the memory would be free, and scattered over the heaps that glibc has for each thread.
 ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "kerasjob_operator"]

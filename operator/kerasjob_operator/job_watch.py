@@ -95,8 +95,9 @@ class JobWatch:
                 return await asyncio.wrap_future(listing)
             except ApiError as error:
                 log.warning("jobs of %s could not be listed for the watch of them: %s", self._where, error)
-                # kopf tries these again soon; with any other it ends.
-                raise aiohttp.ClientConnectionError(str(error)) if error.code not in REFUSED else error from error
+                if error.code in REFUSED:
+                    raise  # kopf ends, and is begun again
+                raise aiohttp.ClientConnectionError(str(error)) from error  # it tries again soon
 
         def in_our_loop(function: Callable[..., None], *arguments: Any) -> None:
             with contextlib.suppress(RuntimeError):  # the process ends

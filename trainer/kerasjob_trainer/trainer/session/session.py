@@ -40,7 +40,7 @@ from kerasjob_trainer.trainer.session.records import (
     plain,
     recorded_result,
 )
-from kerasjob_trainer.trainer.session.watch import Watch
+from kerasjob_trainer.trainer.session.steps_due import StepsDue
 from kerasjob_trainer.trainer.strategy import abort_collectives
 
 
@@ -60,7 +60,7 @@ class Session:
         self._inside = False
         self._call: Call | None = None
         self._evaluating = False
-        self._watch = Watch(control)
+        self._steps_due = StepsDue(control)
         self.losses = Losses(spec.num_workers, self._rescue)
         self._stop = threading.Event()
         self._program_dir = Path(spec.program_dir)
@@ -95,7 +95,7 @@ class Session:
             del arguments["self"]
             self._inside = True
             try:
-                with self._watch.on(), self.losses.remembered():
+                with self._steps_due.within(), self.losses.remembered():
                     history = self._fit(fit, model, arguments)
             finally:
                 self._inside, self._call = False, None
@@ -113,7 +113,7 @@ class Session:
             bound = inspect.signature(evaluate).bind(model, *args, **kwargs)
             wants_dict = bound.arguments.get("return_dict", False)
             bound.arguments["return_dict"] = True
-            with self._watch.on(), self.losses.remembered():
+            with self._steps_due.within(), self.losses.remembered():
                 answer = evaluate(*bound.args, **bound.kwargs)
             result = self._remember(model, answer)
             return result if wants_dict else model._flatten_metrics_in_order(result)
@@ -127,7 +127,7 @@ class Session:
         session_fit.__doc__, session_evaluate.__doc__ = fit.__doc__, evaluate.__doc__
         trainer.fit, trainer.evaluate = session_fit, session_evaluate
         trainer._get_metrics_result_or_logs = session_logs_of_epoch
-        trainer.predict = self._watch.on()(trainer.predict)
+        trainer.predict = self._steps_due.within()(trainer.predict)
         for name in ("predict", "train_on_batch", "test_on_batch", "predict_on_batch"):
             setattr(trainer, name, self.losses.remembering(getattr(trainer, name), lambda: self._inside))
         iterators.install(self._meter.beat)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from kerasjob_trainer.trainer.control import Control
 
 
-class Watch:
+class StepsDue:
     """Of one trainer."""
 
     def __init__(self, control: Control) -> None:
@@ -20,7 +20,7 @@ class Watch:
         self._depth = 0
 
     @contextlib.contextmanager
-    def on(self) -> Iterator[None]:
+    def within(self) -> Iterator[None]:
         """Around a call that is made of steps; it may be made within another one, by a callback."""
         self._depth += 1
         if self._depth == 1:
